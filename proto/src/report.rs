@@ -1,9 +1,7 @@
 use compact_str::CompactString;
 
 use crate::record::Extras;
-use crate::{
-    ClientId, LocationRecord, NodeName, Position, PositionError, Timestamp, Violations, v1,
-};
+use crate::{ClientId, LocationRecord, NodeName, Position, Timestamp, Violations, v1};
 
 /// A client's report, checked: what an IAMAT line or a `ReportRequest` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,11 +141,13 @@ fn request_position(
 fn typed_position(wrong: &mut Violations, position: &v1::Position) -> Option<Position> {
     let (latitude, longitude) = (position.latitude, position.longitude);
     // Both are looked at, so that both can be named.
-    if let Err(error @ PositionError::Latitude) = Position::from_degrees(latitude, 0.0) {
-        wrong.add("position.latitude", format_args!("{error}, got {latitude}"));
+    if Position::from_degrees(latitude, 0.0).is_err() {
+        let rule = format!("must be between -90 and 90 degrees, got {latitude}");
+        wrong.add("position.latitude", rule);
     }
-    if let Err(error @ PositionError::Longitude) = Position::from_degrees(0.0, longitude) {
-        wrong.add("position.longitude", format_args!("{error}, got {longitude}"));
+    if Position::from_degrees(0.0, longitude).is_err() {
+        let rule = format!("must be between -180 and 180 degrees, got {longitude}");
+        wrong.add("position.longitude", rule);
     }
     Position::from_degrees(latitude, longitude).ok()
 }

@@ -178,11 +178,14 @@ fn befriend(nodes: &mut BTreeMap<NodeName, NodeEntry>, problems: &mut Problems) 
     }
 }
 
+/// Two nodes at one address are a mistake, but for addresses such as 0.0.0.0, which every machine
+/// has for itself.
 fn check_addresses(nodes: &BTreeMap<NodeName, NodeEntry>, problems: &mut Problems) {
     let mut users = BTreeMap::new();
     for node in nodes.values() {
-        let local = [node.text, node.admin].into_iter().flatten().map(|addr| addr.to_string());
-        for address in local.chain([node.address.clone()]) {
+        let listeners = [node.text, node.admin].into_iter().flatten();
+        let own = listeners.filter(|listener| !listener.ip().is_unspecified());
+        for address in own.map(|listener| listener.to_string()).chain([node.address.clone()]) {
             if let Some(other) = users.insert(address.clone(), &node.name) {
                 problems
                     .add(format_args!("node {}: {address} is used by {other} already", node.name));
@@ -312,6 +315,14 @@ mod tests {
         assert!(problem(&file("'x'", 2)).contains("friend x is not in the file"));
         assert!(problem(&file("'a','b'", 2)).contains("own friend"));
         assert!(problem(&file("'b'", 1)).contains("h:1 is used by"));
+        let texts = |ip: &str| {
+            format!(
+                "[[nodes]]\nname='a'\naddress='h:1'\nfriends=['b']\ntext='{ip}:9'\n\
+             [[nodes]]\nname='b'\naddress='h:2'\ntext='{ip}:9'"
+            )
+        };
+        assert!(problem(&texts("127.0.0.1")).contains("127.0.0.1:9 is used by"));
+        assert!(Topology::parse(&texts("0.0.0.0")).is_ok());
         assert!(problem(&file("", 2)).contains("no chain of friends leads to a"));
         assert!(problem("[[nodes]]\nname='a'\naddress='h:1'\nfrends=[]").contains("frends"));
     }
