@@ -1,1 +1,25 @@
-//! Placeholder.
+//! A node of the herd: takes location reports, floods them to its friends, answers for all.
+//!
+//! [`herd`] is the pure core; everything else is edges around it: [`link`] the streams between
+//! nodes, [`service`] the gRPC services, [`places`] what is near a client. [`Node`] starts and
+//! stops them; `main.rs`, tests and `herd-cli up` all start the same node.
+
+pub mod config;
+pub mod herd;
+pub mod link;
+pub mod places;
+pub mod service;
+pub mod settings;
+pub mod shared;
+pub mod telemetry;
+
+mod error;
+mod health;
+mod node;
+mod shutdown;
+
+pub use config::Config;
+pub use error::Error;
+pub use node::{Drained, Node};
+pub use settings::Settings;
+pub use shutdown::terminated;

@@ -1,0 +1,171 @@
+//! What was meant: a configuration that cannot hold nonsense, so that nothing downstream checks
+//! again.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use herd_proto::NodeName;
+use herd_proto::topology::{Problems, Topology};
+use serde::Deserialize as _;
+
+use crate::places::PlacesConfig;
+use crate::settings::Settings;
+
+/// How far ahead of a node's clock a report may be: more than any time zone mistake.
+const MAX_FUTURE: Duration = Duration::from_hours(24);
+
+/// Well below the 30 s that Kubernetes grants a stopping pod.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// Each watcher costs a look at every change and 4 bytes a changed client.
+const MAX_WATCHERS: usize = 1024;
+
+/// What a node does.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The node's name.
+    pub name: NodeName,
+    /// The herd's name.
+    pub cluster: String,
+    /// Where to serve gRPC; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The nodes to keep links with: name, and host and port.
+    pub friends: Vec<(NodeName, String)>,
+    /// How far ahead of the node's clock a report may be.
+    pub max_future: Duration,
+    /// How long a stopping node waits for links and calls to finish.
+    ///
+    /// Keep it below the pod's `terminationGracePeriodSeconds`, or Kubernetes ends the drain.
+    pub drain_grace: Duration,
+    /// Most Watch streams at a time.
+    pub max_watchers: usize,
+    /// Whether to serve reflection.
+    pub reflection: bool,
+    /// Where places come from.
+    pub places: PlacesConfig,
+}
+
+impl Config {
+    /// The configuration of node `name` of a herd. `settings` win over the herd file's own.
+    ///
+    /// # Errors
+    /// All problems together.
+    pub fn new(topology: &Topology, name: &NodeName, settings: Settings) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let from_file = Settings::deserialize(topology.node_settings.clone())
+            .map_err(|error| problems.add(format_args!("herd file, [node]: {}", error.message())))
+            .unwrap_or_default();
+        let settings = settings.or(from_file);
+        let mut reader = Reader { problems: &mut problems };
+        let max_future =
+            reader.read("max_future", settings.max_future.as_deref(), MAX_FUTURE, duration);
+        let drain_grace =
+            reader.read("drain_grace", settings.drain_grace.as_deref(), DRAIN_GRACE, duration);
+        let max_watchers =
+            reader.read("max_watchers", settings.max_watchers.as_deref(), MAX_WATCHERS, parsed);
+        let reflection = reader.read("reflection", settings.reflection.as_deref(), true, parsed);
+        let places = PlacesConfig::from_settings(&settings.places)
+            .map_err(|wrong| problems.extend(wrong))
+            .ok();
+        let node = topology.node(name);
+        if node.is_none() {
+            let names = topology.names();
+            problems.add(format_args!("name: {name} is not in the herd file, which names {names}"));
+        }
+        let (Some(node), Some(places)) = (node, places) else { return Err(problems) };
+        let friends = topology.nodes.iter().filter(|other| node.friends.contains(&other.name));
+        let config = Self {
+            name: name.clone(),
+            cluster: topology.cluster.clone(),
+            listen: node.listen,
+            friends: friends.map(|friend| (friend.name.clone(), friend.address.clone())).collect(),
+            max_future,
+            drain_grace,
+            max_watchers,
+            reflection,
+            places,
+        };
+        problems.into_result(config)
+    }
+}
+
+/// Reads values and notes what is wrong with them.
+struct Reader<'a> {
+    problems: &'a mut Problems,
+}
+
+impl Reader<'_> {
+    fn read<T>(
+        &mut self,
+        key: &str,
+        text: Option<&str>,
+        default: T,
+        parse: fn(&str) -> Result<T, String>,
+    ) -> T {
+        let Some(text) = text else { return default };
+        parse(text).unwrap_or_else(|error| {
+            self.problems.add(format_args!("{key}: {error}, got {text:?}"));
+            default
+        })
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "must be a duration such as 500ms, 10s or 24h".into())
+}
+
+fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology(node_table: &str) -> Topology {
+        Topology::parse(&format!("[[nodes]]\nname='a'\naddress='127.0.0.1:1'\n{node_table}"))
+            .unwrap()
+    }
+
+    fn name(text: &str) -> NodeName {
+        NodeName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_seed_herd_needs_no_settings() {
+        let config = Config::new(&Topology::seed(), &name("Clark"), Settings::default()).unwrap();
+        let friends: Vec<_> = config.friends.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(friends, ["Bona", "Jaquez"]);
+        assert_eq!(config.listen, "127.0.0.1:50054".parse().unwrap());
+        assert_eq!(config.max_future, MAX_FUTURE);
+    }
+
+    #[test]
+    fn flags_win_over_the_herd_file() {
+        let herd = topology("[node]\nmax_future='1h'\nmax_watchers=7\nreflection=false");
+        let flags = Settings { max_future: Some("2h".into()), ..Settings::default() };
+        let config = Config::new(&herd, &name("a"), flags).unwrap();
+        assert_eq!(config.max_future, Duration::from_hours(2));
+        assert_eq!((config.max_watchers, config.reflection), (7, false));
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        let flags = Settings {
+            max_future: Some("soon".into()),
+            max_watchers: Some("-1".into()),
+            reflection: Some("perhaps".into()),
+            ..Settings::default()
+        };
+        let herd = topology("[node]\ndrain_grace='x'");
+        let shown = Config::new(&herd, &name("b"), flags).unwrap_err().to_string();
+        for part in ["max_future", "max_watchers", "reflection", "drain_grace", "b is not in the"] {
+            assert!(shown.contains(part), "{part} not in {shown}");
+        }
+        let herd = topology("[node]\nmax_futur='1h'");
+        let shown = Config::new(&herd, &name("a"), Settings::default()).unwrap_err().to_string();
+        assert!(shown.contains("max_futur"), "{shown}");
+    }
+}

@@ -1,0 +1,34 @@
+use std::io;
+use std::net::SocketAddr;
+
+use herd_proto::topology::Problems;
+
+/// Why a node cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration does not hold. Nothing was started.
+    #[error("{0}")]
+    Config(#[from] Problems),
+    /// The port is taken, or the address is not this machine's. Nothing was started.
+    #[error("cannot listen on {address}: {cause}{}", hint(cause))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// The reflection service could not be built from the compiled-in descriptors: a bug.
+    #[error("cannot build reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A task ended that should run for as long as the node does.
+    #[error("the node stopped by itself: {0}")]
+    Ended(String),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (is another herd running?)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need privileges)",
+        _ => "",
+    }
+}

@@ -1,0 +1,54 @@
+//! Who is speaking: what a Hello says, and which Hellos are accepted.
+
+use herd_proto::v1::{self, Reason};
+use herd_proto::{MAX_MESSAGE_BYTES, NodeName, PROTOCOL_VERSION};
+
+use super::Now;
+use crate::herd::state::State;
+
+/// This node's Hello.
+pub(super) fn ours(state: &State, now: Now) -> v1::Hello {
+    let own = state.identity();
+    let (clock, digest, clients) = state.signature(now);
+    v1::Hello {
+        protocol_min: PROTOCOL_VERSION,
+        protocol_max: PROTOCOL_VERSION,
+        features: 0,
+        cluster: own.cluster.clone(),
+        node: own.name.to_string(),
+        instance: own.instance,
+        clock: Some(clock.into()),
+        digest,
+        clients,
+        max_frame_bytes: MAX_MESSAGE_BYTES as u32,
+    }
+}
+
+/// The name of the peer whose Hello this is, if a link with it may be.
+pub(super) fn check(
+    state: &State,
+    expected: Option<&NodeName>,
+    hello: &v1::Hello,
+) -> Result<NodeName, (Reason, String)> {
+    let own = state.identity();
+    if hello.cluster != own.cluster {
+        let detail = format!("this is herd {:?}, not {:?}", own.cluster, hello.cluster);
+        return Err((Reason::WrongCluster, detail));
+    }
+    if !(hello.protocol_min..=hello.protocol_max).contains(&PROTOCOL_VERSION) {
+        let (min, max) = (hello.protocol_min, hello.protocol_max);
+        let detail = format!("this node speaks protocol {PROTOCOL_VERSION}, not {min} to {max}");
+        return Err((Reason::WrongVersion, detail));
+    }
+    let name = NodeName::parse(&hello.node)
+        .map_err(|error| (Reason::Protocol, format!("node name {error}")))?;
+    if name == own.name {
+        return Err((Reason::SameName, format!("this is {name} itself")));
+    }
+    match expected {
+        Some(expected) if *expected != name => {
+            Err((Reason::Protocol, format!("{name} answered where {expected} was dialled")))
+        }
+        _ => Ok(name),
+    }
+}

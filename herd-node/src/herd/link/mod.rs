@@ -1,0 +1,289 @@
+//! One `Gossip.Propagate` stream to one peer, from Hello to Goodbye, without the stream.
+//!
+//! The driver hands in the frames that arrive ([`Link::receive`]) and the passing of time
+//! ([`Link::tick`]), and asks for a frame whenever the transport can take one
+//! ([`Link::poll_transmit`]). Records are read from the table only then, so nothing stale waits
+//! in buffers. Both ends of a stream run the same code.
+
+mod hello;
+mod session;
+
+use std::time::Duration;
+
+use herd_proto::NodeName;
+use herd_proto::v1::{self, Frame, Reason, frame::Kind};
+
+use self::session::Session;
+use super::peers::{ActiveLink, Refused};
+use super::state::State;
+use super::{Now, Token};
+
+/// How often a Heartbeat is sent.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long nothing may be heard, the first Hello included: five heartbeats.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How long batches may wait for an acknowledgement without any progress. The application at the
+/// other end may be stuck although its transport, or even its heartbeat, still lives.
+const NO_PROGRESS: Duration = Duration::from_secs(10);
+
+/// One stream to one peer.
+#[derive(Debug)]
+pub struct Link {
+    token: Token,
+    phase: Phase,
+    /// Whom this node meant to dial; `None` where the peer dialled.
+    expected: Option<NodeName>,
+    hello_sent: bool,
+    /// Set when the stream must end; sent once.
+    goodbye: Option<v1::Goodbye>,
+    draining: bool,
+    last_heard: Duration,
+    next_heartbeat: Duration,
+}
+
+#[derive(Debug)]
+enum Phase {
+    AwaitingHello,
+    Up(Session),
+    /// Goodbye was said or heard.
+    Finished(Ended),
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The reason that was given; unspecified where the transport broke.
+    pub reason: Reason,
+    /// The reason in words.
+    pub detail: String,
+    /// Whether this end gave the reason.
+    pub said_here: bool,
+}
+
+impl Ended {
+    /// The end of a stream that broke.
+    pub fn broken(detail: String) -> Self {
+        Self { reason: Reason::Unspecified, detail, said_here: false }
+    }
+
+    /// Whether one end refused the other on grounds that will not change by themselves soon.
+    pub fn is_refusal(&self) -> bool {
+        let lasting =
+            [Reason::WrongCluster, Reason::WrongVersion, Reason::SameName, Reason::Overloaded];
+        lasting.contains(&self.reason)
+    }
+}
+
+impl Link {
+    /// The link over a stream that this node dialled, to reach `expected`.
+    pub fn dialled(token: Token, expected: NodeName, now: Now) -> Self {
+        Self::new(token, Some(expected), now)
+    }
+
+    /// The link over a stream that a peer dialled.
+    pub fn accepted(token: Token, now: Now) -> Self {
+        Self::new(token, None, now)
+    }
+
+    fn new(token: Token, expected: Option<NodeName>, now: Now) -> Self {
+        Self {
+            token,
+            phase: Phase::AwaitingHello,
+            expected,
+            hello_sent: false,
+            goodbye: None,
+            draining: false,
+            last_heard: now.monotonic,
+            next_heartbeat: now.monotonic + HEARTBEAT,
+        }
+    }
+
+    /// Who is woken when there may be something to transmit.
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// The peer, once its Hello was accepted and until the end.
+    pub fn peer(&self) -> Option<&NodeName> {
+        match &self.phase {
+            Phase::Up(session) => Some(&session.peer),
+            _ => None,
+        }
+    }
+
+    /// Whether this node dialled the stream.
+    pub fn dialled_here(&self) -> bool {
+        self.expected.is_some()
+    }
+
+    /// Whether [`Link::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Whether the link has ended and its last frame was handed out.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Finished(_)) && self.goodbye.is_none()
+    }
+
+    /// Asks the link to send what the peer lacks and then to end.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// When [`Link::tick`] must be called at the latest, on the monotonic clock.
+    pub fn next_tick(&self) -> Duration {
+        let silence = self.last_heard + SILENCE;
+        let Phase::Up(session) = &self.phase else { return silence };
+        let stuck = session.waits_since().map(|since| since + NO_PROGRESS);
+        silence.min(self.next_heartbeat).min(stuck.unwrap_or(silence))
+    }
+
+    /// Notes the passing of time.
+    pub fn tick(&mut self, state: &mut State, now: Now) {
+        if now.monotonic >= self.last_heard + SILENCE {
+            let what = if self.peer().is_some() { "nothing heard" } else { "no Hello" };
+            self.end(state, now, Reason::Silent, format!("{what} for {} s", SILENCE.as_secs()));
+        }
+        if let Phase::Up(session) = &self.phase
+            && session.waits_since().is_some_and(|since| now.monotonic >= since + NO_PROGRESS)
+        {
+            let wait = NO_PROGRESS.as_secs();
+            let detail = format!("no batch acknowledged for {wait} s");
+            self.end(state, now, Reason::Silent, detail);
+        }
+    }
+
+    /// The next frame to send, if there is one. To be called until it returns `None`, whenever
+    /// the transport has room and the token was woken, a frame arrived or a tick is due.
+    pub fn poll_transmit(&mut self, state: &mut State, now: Now) -> Option<Frame> {
+        if let Phase::Up(session) = &self.phase
+            && !state.is_active(&session.peer, self.token)
+        {
+            self.end(state, now, Reason::Duplicate, "another stream took its place".into());
+        }
+        if let Some(goodbye) = self.goodbye.take() {
+            return Some(frame(Kind::Goodbye(goodbye)));
+        }
+        if !self.hello_sent && !matches!(self.phase, Phase::Finished(_)) {
+            self.hello_sent = true;
+            return Some(frame(Kind::Hello(hello::ours(state, now))));
+        }
+        let Phase::Up(session) = &mut self.phase else { return None };
+        if let Some(ack) = session.take_ack() {
+            return Some(frame(Kind::Ack(ack)));
+        }
+        let heartbeat_due = now.monotonic >= self.next_heartbeat || session.sync_due(state);
+        if heartbeat_due {
+            self.next_heartbeat = now.monotonic + HEARTBEAT;
+            return Some(frame(Kind::Heartbeat(session.heartbeat(state, now))));
+        }
+        if let Some(batch) = session.batch(state, now) {
+            return Some(frame(Kind::Batch(batch)));
+        }
+        if self.draining && session.owes_nothing(state) {
+            self.end(state, now, Reason::Draining, "the node stops".into());
+            return self.goodbye.take().map(|goodbye| frame(Kind::Goodbye(goodbye)));
+        }
+        None
+    }
+
+    /// Takes a frame from the peer.
+    pub fn receive(&mut self, state: &mut State, now: Now, frame: Frame) {
+        self.last_heard = now.monotonic;
+        let result = match (&mut self.phase, frame.kind) {
+            (Phase::Finished(_), _) => Ok(()),
+            (_, Some(Kind::Goodbye(goodbye))) => {
+                self.heard_goodbye(state, now, &goodbye);
+                Ok(())
+            }
+            (Phase::AwaitingHello, Some(Kind::Hello(hello))) => self.meet(state, now, &hello),
+            (Phase::AwaitingHello, _) => Err((Reason::Protocol, "Hello must come first".into())),
+            (Phase::Up(_), Some(Kind::Hello(_))) => {
+                Err((Reason::Protocol, "Hello came twice".into()))
+            }
+            (Phase::Up(session), Some(Kind::Batch(batch))) => session.apply(state, batch),
+            (Phase::Up(session), Some(Kind::Ack(ack))) => session.acknowledge(state, now, ack),
+            (Phase::Up(session), Some(Kind::Heartbeat(heartbeat))) => {
+                session.heard_heartbeat(state, now, &heartbeat);
+                Ok(())
+            }
+            (Phase::Up(session), None) => {
+                session.count(state, |peer| peer.counts.unknown_frames += 1);
+                Ok(())
+            }
+        };
+        if let Err((reason, detail)) = result {
+            self.end(state, now, reason, detail);
+        }
+    }
+
+    /// Notes that the transport is gone, if the link has not ended before, and tells how it ended.
+    pub fn close(mut self, state: &mut State, now: Now, why: &str) -> Ended {
+        if !matches!(self.phase, Phase::Finished(_)) {
+            self.finish(state, now, Ended::broken(why.into()));
+        }
+        match self.phase {
+            Phase::Finished(ended) => ended,
+            _ => Ended::broken(why.into()),
+        }
+    }
+
+    fn meet(&mut self, state: &mut State, now: Now, hello: &v1::Hello) -> Step {
+        let peer = hello::check(state, self.expected.as_ref(), hello)?;
+        let link = ActiveLink {
+            link: self.token,
+            dialled_here: self.dialled_here(),
+            instance: hello.instance,
+            in_flight: 0,
+        };
+        let consumer =
+            state.link_up(now, &peer, link, hello.digest).map_err(|refused| match refused {
+                Refused::Duplicate => (Reason::Duplicate, "another stream stays".to_owned()),
+                Refused::TooManyGuests => (Reason::Overloaded, "too many peers".to_owned()),
+            })?;
+        if let Some(peer) = state.peer_mut(&peer) {
+            peer.heard.digest = hello.digest;
+            peer.heard.clients = hello.clients;
+        }
+        self.phase = Phase::Up(Session::new(peer, consumer, now));
+        Ok(())
+    }
+
+    fn heard_goodbye(&mut self, state: &mut State, now: Now, goodbye: &v1::Goodbye) {
+        let reason = goodbye.reason();
+        let detail = if goodbye.detail.is_empty() {
+            format!("the peer said {}", reason.as_str_name())
+        } else {
+            format!("the peer said: {}", goodbye.detail)
+        };
+        self.finish(state, now, Ended { reason, detail, said_here: false });
+    }
+
+    /// Ends the stream from this side.
+    fn end(&mut self, state: &mut State, now: Now, reason: Reason, detail: String) {
+        if matches!(self.phase, Phase::Finished(_)) {
+            return;
+        }
+        self.goodbye =
+            Some(v1::Goodbye { reason: reason.into(), detail: detail.clone(), retry_after: None });
+        self.finish(state, now, Ended { reason, detail, said_here: true });
+    }
+
+    fn finish(&mut self, state: &mut State, now: Now, ended: Ended) {
+        let detail = ended.detail.clone();
+        if let Phase::Up(session) = std::mem::replace(&mut self.phase, Phase::Finished(ended)) {
+            session.give_back(state);
+            state.link_down(now, &session.peer, self.token, &detail);
+        }
+    }
+}
+
+/// What receiving a frame leads to: nothing, or the end for a reason.
+type Step = Result<(), (Reason, String)>;
+
+fn frame(kind: Kind) -> Frame {
+    Frame { kind: Some(kind) }
+}

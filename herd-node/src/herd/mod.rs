@@ -1,0 +1,38 @@
+//! The pure core: what a node knows, who has yet to hear of it, and how two nodes talk.
+//!
+//! Nothing in here owns a socket, a task, a clock or randomness: time comes in as [`Now`], keys
+//! come in at construction, and everything it wants done is returned. So the same code runs in
+//! production and, thousands of times a second, in the simulator.
+//!
+//! - [`order`]: which of two records of one client wins
+//! - [`table`]: the newest record of each client, in dense slots
+//! - [`digest`]: a sum over all records that is equal where the records are
+//! - [`outbox`]: who must hear of which slot: a dirty bit each and a FIFO
+//! - [`peers`]: the other nodes, and which of several streams to one of them stays
+//! - [`state`]: all of the above under one roof; `report` and `merge`
+//! - [`link`]: one stream to one peer, from Hello to Goodbye
+
+pub mod digest;
+pub mod link;
+pub mod order;
+pub mod outbox;
+pub mod peers;
+pub mod state;
+pub mod table;
+
+use std::time::Duration;
+
+use herd_proto::Timestamp;
+
+/// The present, as the caller's clocks tell it.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Time of day. May jump.
+    pub wall: Timestamp,
+    /// Time since the node started. Never goes back.
+    pub monotonic: Duration,
+}
+
+/// Names whoever is to be woken: a link, a watcher, a dialler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub(crate) u64);

@@ -1,0 +1,176 @@
+//! The other nodes, as this one sees them: which stream to each of them stays, what each has
+//! acknowledged, and what an operator wants to know.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use herd_proto::{NodeName, Timestamp};
+
+use super::Token;
+use super::state::ConsumerId;
+
+/// Most peers that are not configured as friends, at one time. Each costs an outbox; people who
+/// feed a node by hand need one, and mutual strangers are a mistake of configuration.
+pub const MAX_GUESTS: usize = 64;
+
+/// One other node.
+#[derive(Debug)]
+pub struct Peer {
+    /// What it has yet to hear from this node.
+    pub consumer: ConsumerId,
+    /// Where this node dials it; `None` for a guest, which only dials in.
+    pub address: Option<String>,
+    /// The run of the peer's state to which everything was sent that is not in the outbox.
+    pub instance: Option<u64>,
+    /// The stream that stays.
+    pub active: Option<ActiveLink>,
+    /// Whether all that the peer had when the stream came up has arrived here.
+    pub synced: bool,
+    /// Whether a stream was up or could not be opened at least once.
+    pub tried: bool,
+    /// Who dials it and wants to know when the stream is gone.
+    pub dialler: Option<Token>,
+    /// When the state last changed.
+    pub since: Timestamp,
+    /// Why the last stream ended or could not be opened.
+    pub last_error: String,
+    /// Records that crossed the links.
+    pub counts: Counts,
+    /// What the peer last said of itself.
+    pub heard: Heard,
+}
+
+/// The stream to a peer that stays.
+#[derive(Debug, Clone, Copy)]
+pub struct ActiveLink {
+    /// The link.
+    pub link: Token,
+    /// Whether this node dialled it.
+    pub dialled_here: bool,
+    /// The peer's instance at the other end.
+    pub instance: u64,
+    /// Records sent on it and not acknowledged.
+    pub in_flight: usize,
+}
+
+/// Records that crossed the links to a peer since this node started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Sent.
+    pub sent: u64,
+    /// Received.
+    pub received: u64,
+    /// Received and newer than what was known.
+    pub applied: u64,
+    /// Received and known, or older.
+    pub known: u64,
+    /// Received and skipped because they broke a rule.
+    pub bad: u64,
+    /// Frames skipped because their kind was unknown.
+    pub unknown_frames: u64,
+}
+
+/// What a peer last said of itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Heard {
+    /// Its digest.
+    pub digest: u64,
+    /// Its number of clients.
+    pub clients: u64,
+    /// Round trip through both applications.
+    pub round_trip: Option<Duration>,
+    /// Its clock minus ours, in nanoseconds.
+    pub clock_skew_nanos: Option<i64>,
+}
+
+/// All other nodes, by name.
+#[derive(Debug, Default)]
+pub struct Peers {
+    by_name: BTreeMap<NodeName, Peer>,
+}
+
+/// Why a stream may not stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Another stream to the same peer stays.
+    Duplicate,
+    /// [`MAX_GUESTS`] are there already.
+    TooManyGuests,
+}
+
+impl Peer {
+    /// A peer without a stream.
+    pub fn new(consumer: ConsumerId, address: Option<String>, now: Timestamp) -> Self {
+        Self {
+            consumer,
+            address,
+            instance: None,
+            active: None,
+            synced: false,
+            tried: false,
+            dialler: None,
+            since: now,
+            last_error: String::new(),
+            counts: Counts::default(),
+            heard: Heard::default(),
+        }
+    }
+
+    /// Whether the peer is configured as a friend.
+    pub fn is_friend(&self) -> bool {
+        self.address.is_some()
+    }
+
+    /// Decides between the stream that stays so far and another to the same peer.
+    ///
+    /// A new run of the peer, or a new stream in the same direction, replaces the old one, whose
+    /// other end must be gone. Of two streams dialled by the two sides, both keep the one that the
+    /// node with the smaller name dialled.
+    pub fn admits(&self, own_name: &NodeName, name: &NodeName, new: &ActiveLink) -> bool {
+        let Some(old) = self.active else { return true };
+        let replaces = old.instance != new.instance || old.dialled_here == new.dialled_here;
+        replaces || new.dialled_here == (own_name < name)
+    }
+}
+
+impl Peers {
+    /// One peer.
+    pub fn get(&self, name: &NodeName) -> Option<&Peer> {
+        self.by_name.get(name)
+    }
+
+    /// One peer, to change.
+    pub fn get_mut(&mut self, name: &NodeName) -> Option<&mut Peer> {
+        self.by_name.get_mut(name)
+    }
+
+    /// All peers by name, friends first.
+    pub fn iter(&self) -> impl Iterator<Item = (&NodeName, &Peer)> {
+        let of_kind =
+            |friend| self.by_name.iter().filter(move |(_, peer)| peer.is_friend() == friend);
+        of_kind(true).chain(of_kind(false))
+    }
+
+    /// Adds a peer.
+    pub fn insert(&mut self, name: NodeName, peer: Peer) {
+        self.by_name.insert(name, peer);
+    }
+
+    /// Removes a peer.
+    pub fn remove(&mut self, name: &NodeName) -> Option<Peer> {
+        self.by_name.remove(name)
+    }
+
+    /// Whether one more guest may come.
+    pub fn has_room(&self) -> bool {
+        self.by_name.values().filter(|peer| !peer.is_friend()).count() < MAX_GUESTS
+    }
+
+    /// Whether each friend has either sent what it had or could not be reached.
+    pub fn all_heard(&self) -> bool {
+        self.by_name
+            .values()
+            .filter(|peer| peer.is_friend())
+            .all(|peer| peer.tried && (peer.active.is_none() || peer.synced))
+    }
+}

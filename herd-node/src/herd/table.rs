@@ -1,0 +1,183 @@
+//! The newest record of each client, in dense slots found by a keyed hash of the client id.
+
+use std::cmp::Ordering;
+use std::hash::Hasher as _;
+
+use hashbrown::HashTable;
+use herd_proto::{ClientId, LocationRecord};
+use siphasher::sip::SipHasher13;
+
+use super::digest::{Digest, RecordHasher};
+use super::order;
+
+/// Where a client's record stands: dense numbers from 0, so that a set of slots is a bitmap.
+pub type Slot = u32;
+
+/// The newest record of each client.
+#[derive(Debug)]
+pub struct Table {
+    entries: Vec<Entry>,
+    index: HashTable<Slot>,
+    /// Secret to the process, so that nobody can pick client ids that collide.
+    key: (u64, u64),
+    hasher: RecordHasher,
+    digest: Digest,
+}
+
+#[derive(Debug)]
+struct Entry {
+    record: LocationRecord,
+    /// The record's share of the digest.
+    hash: u64,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merged {
+    /// It is the newest of its client now, and stands in this slot.
+    Newer(Slot),
+    /// It stood in this slot already.
+    Known(Slot),
+    /// A newer one stands in this slot.
+    Older(Slot),
+}
+
+impl Table {
+    /// An empty table of the herd `cluster`, with a random `key` for its index.
+    pub fn new(cluster: &str, key: (u64, u64)) -> Self {
+        Self {
+            entries: Vec::new(),
+            index: HashTable::new(),
+            key,
+            hasher: RecordHasher::new(cluster),
+            digest: Digest::default(),
+        }
+    }
+
+    /// Keeps the greater of `record` and what is known of its client. Applying the same records
+    /// in any order, any number of times, ends in the same table.
+    pub fn merge(&mut self, record: LocationRecord) -> Merged {
+        let Some(slot) = self.find(&record.client) else {
+            return Merged::Newer(self.insert(record));
+        };
+        let entry = &mut self.entries[slot as usize];
+        match order::compare(&record, &entry.record) {
+            Ordering::Less => Merged::Older(slot),
+            Ordering::Equal => Merged::Known(slot),
+            Ordering::Greater => {
+                let hash = self.hasher.hash(&record);
+                self.digest.replace(entry.hash, hash);
+                *entry = Entry { record, hash };
+                Merged::Newer(slot)
+            }
+        }
+    }
+
+    fn insert(&mut self, record: LocationRecord) -> Slot {
+        let slot = self.entries.len() as Slot;
+        let hash = self.hasher.hash(&record);
+        self.digest.replace(0, hash);
+        let (entries, key) = (&mut self.entries, self.key);
+        let place = index_hash(key, &record.client);
+        entries.push(Entry { record, hash });
+        self.index.insert_unique(place, slot, |&slot| {
+            index_hash(key, &entries[slot as usize].record.client)
+        });
+        slot
+    }
+
+    /// The slot of a client.
+    pub fn find(&self, client: &ClientId) -> Option<Slot> {
+        let is_client = |slot: &Slot| self.entries[*slot as usize].record.client == *client;
+        self.index.find(index_hash(self.key, client), is_client).copied()
+    }
+
+    /// The record in a slot that the table handed out.
+    pub fn record(&self, slot: Slot) -> &LocationRecord {
+        &self.entries[slot as usize].record
+    }
+
+    /// How many clients are known.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no client is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The digest of all records.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// All slots in use.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        0..self.entries.len() as Slot
+    }
+}
+
+fn index_hash((first, second): (u64, u64), client: &ClientId) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(first, second);
+    hasher.write(client.as_str().as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::herd::order::tests::rival_records;
+
+    fn table() -> Table {
+        Table::new("herd", (1, 2))
+    }
+
+    fn rivals() -> impl Strategy<Value = Vec<LocationRecord>> {
+        let client = (0..4).prop_map(|n| ClientId::parse(&format!("c{n}")).unwrap());
+        let record = (client, rival_records()).prop_map(|(client, mut record)| {
+            record.client = client;
+            record
+        });
+        proptest::collection::vec(record, 0..40)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn any_order_and_any_repetition_ends_in_the_same_table(
+            (records, shuffled) in rivals().prop_flat_map(|r| (Just(r.clone()), Just(r).prop_shuffle()))
+        ) {
+            let (mut a, mut b) = (table(), table());
+            for record in &records {
+                a.merge(record.clone());
+            }
+            for record in shuffled.iter().chain(&records) {
+                b.merge(record.clone());
+            }
+            prop_assert_eq!(a.digest(), b.digest());
+            prop_assert_eq!(a.len(), b.len());
+            for record in &records {
+                let of = |table: &Table| table.record(table.find(&record.client).unwrap()).clone();
+                prop_assert_eq!(of(&a), of(&b));
+                prop_assert_ne!(order::compare(record, &of(&a)), Ordering::Greater);
+            }
+        }
+
+        #[test]
+        fn tables_that_differ_have_different_digests(records in rivals(), odd in rival_records()) {
+            let (mut a, mut b) = (table(), table());
+            for record in records {
+                a.merge(record.clone());
+                b.merge(record);
+            }
+            prop_assert_eq!(a.digest(), b.digest());
+            if matches!(b.merge(odd), Merged::Newer(_)) {
+                prop_assert_ne!(a.digest(), b.digest());
+            }
+        }
+    }
+}

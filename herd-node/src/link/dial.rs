@@ -1,0 +1,135 @@
+//! Keeps a stream to one friend: dials, redials for ever, stands by while the friend's own
+//! stream is up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use herd_proto::v1::gossip_client::GossipClient;
+use herd_proto::{MAX_MESSAGE_BYTES, NodeName};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{debug, info, warn};
+
+use super::backoff::Backoff;
+use super::pump::{PIPE_FRAMES, describe, pump, with_causes};
+use crate::herd::link::{Ended, Link};
+use crate::shared::{Shared, Waker};
+
+/// How long a connection may take to open. A friend in another region needs 0.3 s.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long the friend with the smaller name may dial first. Both dial, as either may be the only
+/// one that can, and the larger name's stream would be the one to close.
+const HEAD_START: Duration = Duration::from_millis(30);
+
+/// HTTP/2 ping interval and patience, to find a path that silently drops everything.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+
+/// HTTP/2 windows of the one stream and of the connection: enough for the window of records
+/// that a link keeps, doubled; not so much that stale records pile up.
+const WINDOWS: (u32, u32) = (512 << 10, 1 << 20);
+
+/// Keeps a stream to `friend` until `stop` is cancelled. `waker` is the dialler that the state
+/// knows for this friend.
+pub async fn dial(
+    shared: Arc<Shared>,
+    friend: NodeName,
+    address: String,
+    waker: Waker,
+    stop: CancellationToken,
+) {
+    let node = shared.with(|state, _| state.identity().name.clone());
+    let head_start = if node < friend { Duration::ZERO } else { HEAD_START };
+    let mut backoff = Backoff::default();
+    let mut was_reachable = true;
+    loop {
+        tokio::select! {
+            () = sleep(head_start) => {}
+            () = stop.cancelled() => return,
+        }
+        tokio::select! {
+            () = no_stream(&shared, &friend, &waker) => {}
+            () = stop.cancelled() => return,
+        }
+        let attempt = tokio::select! {
+            attempt = connect(&address) => attempt,
+            () = stop.cancelled() => return,
+        };
+        let wait = match attempt {
+            Ok(channel) => {
+                let begun = Instant::now();
+                let ended = run(&shared, &friend, channel, &stop).await;
+                was_reachable = true;
+                backoff.after_stream(begun.elapsed());
+                if ended.is_refusal() {
+                    warn!(%node, peer = %friend, reason = %ended.detail, "no link with this peer");
+                }
+                let refused = ended.is_refusal();
+                shared.with(|state, _| state.dial_failed(&friend, ended.detail));
+                backoff.after_failure(refused)
+            }
+            Err(error) => {
+                // Once for each time it goes away, not once an attempt.
+                if std::mem::replace(&mut was_reachable, false) {
+                    info!(%node, peer = %friend, %address, %error, "peer unreachable, will keep trying");
+                } else {
+                    debug!(%node, peer = %friend, %address, %error, "peer still unreachable");
+                }
+                shared.with(|state, _| state.dial_failed(&friend, error));
+                backoff.after_failure(false)
+            }
+        };
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Waits until no stream to the friend is up.
+async fn no_stream(shared: &Shared, friend: &NodeName, waker: &Waker) {
+    while shared
+        .with(|state, _| state.peers().get(friend).is_some_and(|peer| peer.active.is_some()))
+    {
+        waker.woken().await;
+    }
+}
+
+/// Opens a connection of its own: a stalled stream must never hold up other calls, and the
+/// address is resolved anew each time.
+async fn connect(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| format!("bad address: {error}"))?
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1);
+    endpoint.connect().await.map_err(|error| with_causes(&error.to_string(), &error))
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    friend: &NodeName,
+    channel: Channel,
+    stop: &CancellationToken,
+) -> Ended {
+    let mut client = GossipClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (outbound, frames) = mpsc::channel(PIPE_FRAMES);
+    let inbound = match client.propagate(ReceiverStream::new(frames)).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => {
+            return Ended::broken(describe(&status));
+        }
+    };
+    let waker = shared.waker();
+    let link = Link::dialled(waker.token(), friend.clone(), shared.now());
+    pump(shared, link, &waker, inbound, outbound, stop).await
+}

@@ -1,0 +1,9 @@
+//! Sockets around [`crate::herd::link`]: who dials, who accepts, and the pump between a stream
+//! and its link.
+
+mod backoff;
+mod dial;
+mod pump;
+
+pub use dial::dial;
+pub use pump::{Frames, PIPE_FRAMES, pump};

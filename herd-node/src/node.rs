@@ -1,0 +1,255 @@
+//! Starts a node, owns all its tasks, and stops it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use herd_proto::v1::gossip_server::GossipServer;
+use herd_proto::v1::locations_server::LocationsServer;
+use herd_proto::v1::node_server::NodeServer;
+use herd_proto::v1::places_server::PlacesServer;
+use herd_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::health::Health;
+use crate::herd::state::Identity;
+use crate::link;
+use crate::places::Places;
+use crate::service::{
+    GossipService, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
+};
+use crate::shared::Shared;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// HTTP/2 streams on one connection. A gateway needs a few; a person's tool one.
+const MAX_STREAMS: u32 = 1024;
+
+/// HTTP/2 windows of a stream and of a connection.
+const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
+
+/// HTTP/2 ping interval and patience, to let go of clients that vanished.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(20));
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    health: Health,
+    drain_grace: Duration,
+    /// Tells streams and links to finish.
+    stop: CancellationToken,
+    /// Tells the server to let go of connections.
+    stop_server: CancellationToken,
+    links: TaskTracker,
+    dialers: TaskTracker,
+    tasks: JoinSet<Result<(), String>>,
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// All links and calls finished in time.
+    Clean,
+    /// Some were cut off when the grace was over.
+    CutOff,
+}
+
+impl Node {
+    /// Starts a node: it listens when this returns, and is ready once it has heard its friends.
+    ///
+    /// # Errors
+    /// Nothing is left running.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let places = Arc::new(Places::new(config.places.clone())?);
+        let listener =
+            listen(config.listen).map_err(|cause| Error::Bind { address: config.listen, cause })?;
+        let address =
+            listener.local_addr().map_err(|cause| Error::Bind { address: config.listen, cause })?;
+        let shared = Shared::new(Identity {
+            name: config.name.clone(),
+            cluster: config.cluster.clone(),
+            instance: rand::random_range(1..=u64::MAX),
+            index_key: rand::random(),
+            max_future: config.max_future,
+        });
+        let ready = Arc::new(AtomicBool::new(false));
+        let (reporter, health_service) = tonic_health::server::health_reporter();
+        let health = Health::new(reporter, Arc::clone(&ready)).await;
+        let mut node = Self {
+            address,
+            shared: Arc::clone(&shared),
+            health,
+            drain_grace: config.drain_grace,
+            stop: CancellationToken::new(),
+            stop_server: CancellationToken::new(),
+            links: TaskTracker::new(),
+            dialers: TaskTracker::new(),
+            tasks: JoinSet::new(),
+        };
+        let facts = NodeFacts { places, watchers: Watchers::new(config.max_watchers), ready };
+        let mut routes = node.routes(&facts).add_service(health_service);
+        if config.reflection {
+            routes = with_reflection(routes)?;
+        }
+        node.serve(listener, routes);
+        node.dial_friends(&config);
+        info!(node = %config.name, %address, cluster = %config.cluster, "listening");
+        Ok(node)
+    }
+
+    /// Where the node serves gRPC.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The node's state, for whoever runs in the same process.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Waits until the node fails; for as long as all is well, for ever.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn failed(&mut self) -> Error {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(reason))) => return Error::Ended(reason),
+                Some(Err(panic)) => return Error::Ended(panic.to_string()),
+                None => return Error::Ended("all tasks ended".into()),
+            }
+        }
+    }
+
+    /// Stops: becomes not ready, ends streams, lets links send what their peers lack and say
+    /// goodbye, and closes, all within the configured grace.
+    pub async fn stop(mut self) -> Drained {
+        let name = self.shared.with(|state, _| state.identity().name.clone());
+        let deadline = Instant::now() + self.drain_grace;
+        info!(node = %name, "stopping");
+        self.health.set_ready(false).await;
+        self.stop.cancel();
+        self.links.close();
+        self.dialers.close();
+        let links_done = async { tokio::join!(self.links.wait(), self.dialers.wait()) };
+        let in_time = timeout_at(deadline, links_done).await.is_ok();
+        self.health.close().await;
+        self.stop_server.cancel();
+        let server_done = async { while self.tasks.join_next().await.is_some() {} };
+        let in_time = timeout_at(deadline, server_done).await.is_ok() && in_time;
+        self.tasks.shutdown().await;
+        if in_time {
+            info!(node = %name, "stopped");
+            return Drained::Clean;
+        }
+        warn!(node = %name, "stopped, some calls were cut off");
+        Drained::CutOff
+    }
+
+    fn routes(&self, facts: &NodeFacts) -> Routes {
+        let (shared, stop) = (&self.shared, &self.stop);
+        let limit = MAX_MESSAGE_BYTES;
+        let locations =
+            LocationsService::new(Arc::clone(shared), Arc::clone(&facts.watchers), stop.clone());
+        let places = PlacesService::new(Arc::clone(shared), Arc::clone(&facts.places));
+        let gossip = GossipService::new(Arc::clone(shared), self.links.clone(), stop.clone());
+        let node = NodeService::new(Arc::clone(shared), facts.clone());
+        Routes::default()
+            .add_service(
+                LocationsServer::new(locations)
+                    .max_decoding_message_size(limit)
+                    .max_encoding_message_size(limit),
+            )
+            .add_service(PlacesServer::new(places).max_decoding_message_size(limit))
+            .add_service(
+                GossipServer::new(gossip)
+                    .max_decoding_message_size(limit)
+                    .max_encoding_message_size(limit),
+            )
+            .add_service(NodeServer::new(node).max_decoding_message_size(limit))
+    }
+
+    fn serve(&mut self, listener: TcpListener, routes: Routes) {
+        // TcpIncoming, because the builder's own setting is ignored for a listener made here.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let stop = self.stop_server.clone();
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE.0))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(WINDOWS.0)
+            .initial_connection_window_size(WINDOWS.1)
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+        self.tasks.spawn(async move {
+            let result = server.await;
+            match result {
+                Ok(()) if stop.is_cancelled() => Ok(()),
+                Ok(()) => Err("the server ended".into()),
+                Err(error) => Err(error.to_string()),
+            }
+        });
+    }
+
+    fn dial_friends(&mut self, config: &Config) {
+        for (friend, address) in &config.friends {
+            let waker = self.shared.waker();
+            self.shared.with(|state, now| {
+                state.add_friend(now, friend.clone(), address.clone(), waker.token());
+            });
+            let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
+            self.dialers.spawn(link::dial(shared, friend.clone(), address.clone(), waker, stop));
+        }
+        let waker = self.shared.waker();
+        self.shared.with(|state, _| state.watch_peers(waker.token()));
+        let join = self.health.clone().join(Arc::clone(&self.shared), waker);
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(join).await;
+            Ok(())
+        });
+    }
+}
+
+impl Drop for Node {
+    /// A node that is dropped without [`Node::stop`] stops at once.
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.stop_server.cancel();
+    }
+}
+
+/// Listens with SO_REUSEADDR: a node that was just killed must be able to come back.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Adds both versions of reflection: older tools only know `v1alpha`. With the descriptors of
+/// health and of error details, tools can show those too.
+fn with_reflection(routes: Routes) -> Result<Routes, Error> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+}

@@ -1,0 +1,281 @@
+use std::ops::Range;
+
+use herd_proto::{Position, v1};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::classic;
+use super::fault::Fault;
+use super::sphere::distance_meters;
+
+/// One answer in the form of Nearby Search (legacy), whole, with marks where it can be cut.
+///
+/// The text is never parsed and written again: numbers, order of keys and layout stay the
+/// provider's.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Page {
+    status: String,
+    /// One for each result.
+    places: Vec<v1::Place>,
+    text: String,
+    /// Where each result stands in `text`.
+    results: Vec<Range<usize>>,
+    /// What stands between the brackets of the list of results.
+    list: Range<usize>,
+}
+
+impl Page {
+    /// Reads a provider's answer.
+    ///
+    /// Only what an answer cannot do without is asked for: an object with a status and, where
+    /// that is OK, a list of results. A result may lack anything.
+    pub(super) fn read(body: Vec<u8>, center: Position) -> Result<Self, Fault> {
+        let text = String::from_utf8(body).map_err(|_| Fault::Malformed)?;
+        let text = squeeze_newlines(text);
+        let envelope: Envelope<'_> = serde_json::from_str(&text).map_err(|_| Fault::Malformed)?;
+        let raw: Vec<&RawValue> = match envelope.results {
+            Some(list) => serde_json::from_str(list.get()).map_err(|_| Fault::Malformed)?,
+            None if envelope.status == "OK" => return Err(Fault::Malformed),
+            None => Vec::new(),
+        };
+        let place_of = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
+        let range_of = |part: &str| place_of(part)..place_of(part) + part.len();
+        let list = envelope.results.map_or(0..0, |list| {
+            let brackets = range_of(list.get());
+            brackets.start + 1..brackets.end - 1
+        });
+        let results = raw.iter().map(|result| range_of(result.get())).collect();
+        let places = raw.iter().map(|result| read_place(result.get(), center)).collect();
+        let status = envelope.status;
+        Ok(Self { status, places, text, results, list })
+    }
+
+    /// Writes an answer of our own. `results` are pairs of a place and its JSON in the
+    /// [`classic`] layout, two levels deep.
+    pub(super) fn compose<'a>(
+        attribution: &str,
+        status: &str,
+        found: impl Iterator<Item = (v1::Place, &'a str)>,
+    ) -> Self {
+        let attributions = classic::write(&Value::from(vec![attribution]), 1);
+        let mut text =
+            format!("{{\n   \"html_attributions\" : {attributions},\n   \"results\" : [");
+        let list_start = text.len();
+        let (mut places, mut results) = (Vec::new(), Vec::new());
+        for (place, json) in found {
+            text.push_str(if places.is_empty() { "\n      " } else { ",\n      " });
+            let start = text.len();
+            text.push_str(json);
+            results.push(start..text.len());
+            places.push(place);
+        }
+        if !places.is_empty() {
+            text.push_str("\n   ");
+        }
+        let list = list_start..text.len();
+        let status_text = Value::from(status).to_string();
+        text.extend(["],\n   \"status\" : ", &status_text, "\n}"]);
+        Self { status: status.into(), places, text, results, list }
+    }
+
+    /// The outcome in Google's words.
+    pub(super) fn status(&self) -> &str {
+        &self.status
+    }
+
+    /// The first `count` places.
+    pub(super) fn places(&self, count: usize) -> &[v1::Place] {
+        &self.places[..count.min(self.places.len())]
+    }
+
+    /// The text with the first `count` results; all other bytes are kept. With nothing to cut
+    /// it is the text as it came.
+    pub(super) fn text(&self, count: usize) -> String {
+        let (Some(last), Some(first_cut)) = (self.results.last(), self.results.get(count)) else {
+            return self.text.clone();
+        };
+        let cut = match self.results[..count].last() {
+            Some(kept) => kept.end..last.end,
+            None => self.list.clone(),
+        };
+        debug_assert!(cut.start <= first_cut.start, "a kept result must not be cut");
+        [&self.text[..cut.start], &self.text[cut.end..]].concat()
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    results: Option<&'a RawValue>,
+    status: String,
+}
+
+/// Makes runs of newlines one, and drops those at the end: the text protocol ends an answer
+/// with an empty line, so none may stand inside. JSON strings hold no raw newlines.
+fn squeeze_newlines(mut text: String) -> String {
+    let mut before = '\0';
+    text.retain(|character| {
+        let repeated = character == '\n' && before == '\n';
+        before = character;
+        !repeated
+    });
+    text.truncate(text.trim_end_matches('\n').len());
+    text
+}
+
+/// Reads what can be read of a result.
+fn read_place(json: &str, center: Position) -> v1::Place {
+    let value: Value = serde_json::from_str(json).unwrap_or_default();
+    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let location = &value["geometry"]["location"];
+    let degrees = location["lat"].as_f64().zip(location["lng"].as_f64());
+    let located = degrees.and_then(|(latitude, longitude)| {
+        let position = Position::from_degrees(latitude, longitude).ok()?;
+        Some((v1::Position { latitude, longitude }, distance_meters(center, position)))
+    });
+    let types = value["types"].as_array().map(Vec::as_slice).unwrap_or_default();
+    v1::Place {
+        place_id: text("place_id"),
+        name: text("name"),
+        position: located.map(|(position, _)| position),
+        types: types.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        vicinity: text("vicinity"),
+        distance_meters: located.map_or(0.0, |(_, distance)| distance),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn center() -> Position {
+        Position::parse("+34.068930-118.445127").unwrap()
+    }
+
+    fn read(text: &str) -> Result<Page, Fault> {
+        Page::read(text.into(), center())
+    }
+
+    #[test]
+    fn newlines_are_squeezed_and_trimmed() {
+        let page = read("\n\n{\n\n\n\"status\"\n:\"OK\",\n\n\"results\":[]}\n\n\n").unwrap();
+        assert_eq!(page.text(20), "\n{\n\"status\"\n:\"OK\",\n\"results\":[]}");
+    }
+
+    #[test]
+    fn a_text_that_is_no_answer_is_refused() {
+        for text in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            "<html></html>",
+            "{\"status\":\"OK\"}",
+            "{\"status\":\"OK\",\"results\":null}",
+            "{\"status\":\"OK\",\"results\":{}}",
+            "{\"status\":1,\"results\":[]}",
+            "{\"results\":[]}",
+            "{\"status\":\"OK\",\"results\":[]} x",
+            "{\"status\":\"OK\",\"results\":[],\"results\":[1]}",
+            "{\"status\":\"OK\",\"results\":[{\"rating\":NaN}]}",
+            "{\"status\":\"OK\",\"results\":[{\"name\":\"a",
+        ] {
+            assert_eq!(read(text), Err(Fault::Malformed), "{text}");
+        }
+        let not_utf8 = b"{\"status\":\"OK\",\"results\":[\"\xff\"]}".to_vec();
+        assert_eq!(Page::read(not_utf8, center()), Err(Fault::Malformed));
+        let deep = format!("{{\"status\":\"OK\",\"results\":{}", "[".repeat(1_000_000));
+        assert_eq!(read(&deep), Err(Fault::Malformed));
+    }
+
+    #[test]
+    fn a_refusal_may_come_without_results() {
+        let page = read("{\"status\":\"REQUEST_DENIED\"}").unwrap();
+        assert_eq!((page.status(), page.places(20)), ("REQUEST_DENIED", &[][..]));
+        assert_eq!(page.text(0), "{\"status\":\"REQUEST_DENIED\"}");
+    }
+
+    #[test]
+    fn what_a_result_lacks_is_left_out_of_the_typed_list() {
+        let text = json!({"status": "OK", "results": [
+            {"name": "Caf\u{e9}", "place_id": "p", "types": ["cafe", 7], "vicinity": "here",
+             "geometry": {"location": {"lat": 34.068_93, "lng": -118.445_127}}},
+            {"name": 5, "geometry": {"location": {"lat": 91, "lng": 0}}},
+            7,
+        ]});
+        let page = read(&text.to_string()).unwrap();
+        let [full, bare, odd] = page.places(20) else { panic!("{page:?}") };
+        assert_eq!((&*full.name, &*full.place_id, &*full.vicinity), ("Café", "p", "here"));
+        assert_eq!(full.types, ["cafe"]);
+        assert!(full.position.is_some() && full.distance_meters < 0.1);
+        assert_eq!((bare, odd), (&v1::Place::default(), &v1::Place::default()));
+    }
+
+    #[test]
+    fn a_cut_keeps_the_bytes_of_what_stays() {
+        let text = "{ \"results\" : [ {\"n\":1.50} ,\n {\"n\": [2]} , 3 ] , \"status\":\"OK\" }";
+        let page = read(text).unwrap();
+        assert_eq!(page.text(0), "{ \"results\" : [] , \"status\":\"OK\" }");
+        assert_eq!(page.text(1), "{ \"results\" : [ {\"n\":1.50} ] , \"status\":\"OK\" }");
+        let two = "{ \"results\" : [ {\"n\":1.50} ,\n {\"n\": [2]} ] , \"status\":\"OK\" }";
+        assert_eq!(page.text(2), two);
+        assert_eq!(page.text(3), text);
+        assert_eq!(page.text(20), text);
+    }
+
+    #[test]
+    fn our_own_answer_reads_back_and_is_cut_like_any_other() {
+        let place = |name: &str| v1::Place { name: name.into(), ..v1::Place::default() };
+        let found = [(place("a"), "{\n         \"name\" : \"a\"\n      }"), (place("b"), "{}")];
+        let page = Page::compose("who \"wrote\" it", "OK", found.into_iter());
+        assert_eq!(read(&page.text(20)).unwrap().text, page.text);
+        let value: Value = serde_json::from_str(&page.text(1)).unwrap();
+        assert_eq!(classic::write(&value, 0), page.text(1));
+        assert_eq!(value["results"], json!([{"name": "a"}]));
+        let none = Page::compose("x", "ZERO_RESULTS", std::iter::empty());
+        assert_eq!(none.text(20), Page::compose("x", "ZERO_RESULTS", found_none()).text(0));
+        assert!(none.text(20).contains("\"results\" : [],\n"));
+    }
+
+    fn found_none() -> impl Iterator<Item = (v1::Place, &'static str)> {
+        std::iter::once((v1::Place::default(), "{}"))
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_of_any_layout_is_the_same_answer_with_fewer_results(
+            names in prop::collection::vec("\\PC{0,12}", 0..25),
+            count in 0_usize..25,
+            layout in 0_u8..3,
+        ) {
+            let result = |name: &String| json!({"name": name, "x": [1.5, {}]});
+            let answer = |names: &[String]| {
+                let results: Vec<_> = names.iter().map(result).collect();
+                json!({"a": "]", "results": results, "status": "OK", "z": [[]]})
+            };
+            let whole = answer(&names);
+            let text = match layout {
+                0 => whole.to_string(),
+                1 => serde_json::to_string_pretty(&whole).unwrap(),
+                _ => classic::write(&whole, 0),
+            };
+            let page = read(&text).unwrap();
+            let cut = page.text(count);
+            let value: Value = serde_json::from_str(&cut).unwrap();
+            prop_assert_eq!(value, answer(&names[..count.min(names.len())]));
+            prop_assert_eq!(page.places(count).len(), count.min(names.len()));
+            if count >= names.len() {
+                prop_assert_eq!(cut, text);
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Page::read(body, center());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Points on the Earth, indexed as points of a unit sphere in three dimensions, where neither
+//! the poles nor the antimeridian are special.
+
+use herd_proto::Position;
+use rstar::RTree;
+use rstar::primitives::GeomWithData;
+
+/// The Earth's mean radius, in metres.
+const EARTH_RADIUS_METERS: f64 = 6_371_008.8;
+
+/// Widens the search in the tree past any rounding; what it lets in is measured again.
+const CHORD_SLACK: f64 = 1e-12;
+
+/// The distance along a great circle, in metres.
+pub(super) fn distance_meters(from: Position, to: Position) -> f64 {
+    let (from_lat, to_lat) = (from.latitude().to_radians(), to.latitude().to_radians());
+    let half_lat = ((to_lat - from_lat) / 2.0).sin();
+    let half_lng = ((to.longitude() - from.longitude()).to_radians() / 2.0).sin();
+    let haversine = half_lat * half_lat + from_lat.cos() * to_lat.cos() * half_lng * half_lng;
+    // Rounding can lift the haversine of antipodes over 1, where the arc sine is no number.
+    2.0 * EARTH_RADIUS_METERS * haversine.sqrt().min(1.0).asin()
+}
+
+/// An immutable set of points, each with the number it was given.
+#[derive(Debug)]
+pub(super) struct SphereIndex {
+    tree: RTree<GeomWithData<[f64; 3], (Position, usize)>>,
+}
+
+impl SphereIndex {
+    /// Numbers the points in their order, from 0.
+    pub(super) fn new(points: impl IntoIterator<Item = Position>) -> Self {
+        let points = points.into_iter().enumerate();
+        let entry = |(number, at)| GeomWithData::new(on_unit_sphere(at), (at, number));
+        Self { tree: RTree::bulk_load(points.map(entry).collect()) }
+    }
+
+    /// All points within a radius, with their distances, both in metres, in no order.
+    pub(super) fn within(
+        &self,
+        center: Position,
+        radius_meters: f64,
+    ) -> impl Iterator<Item = (usize, f64)> {
+        let half_turn = std::f64::consts::FRAC_PI_2;
+        let half_angle = (radius_meters / (2.0 * EARTH_RADIUS_METERS)).clamp(0.0, half_turn);
+        let chord = 2.0 * half_angle.sin() * (1.0 + 1e-9) + CHORD_SLACK;
+        self.tree
+            .locate_within_distance(on_unit_sphere(center), chord * chord)
+            .map(move |entry| (entry.data.1, distance_meters(center, entry.data.0)))
+            .filter(move |(_, distance)| *distance <= radius_meters)
+    }
+}
+
+fn on_unit_sphere(at: Position) -> [f64; 3] {
+    let (lat, lng) = (at.latitude().to_radians(), at.longitude().to_radians());
+    [lat.cos() * lng.cos(), lat.cos() * lng.sin(), lat.sin()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(latitude: f64, longitude: f64) -> Position {
+        Position::from_degrees(latitude, longitude).unwrap()
+    }
+
+    #[test]
+    fn distances_are_those_of_a_great_circle() {
+        let near = |found: f64, expected: f64| (found - expected).abs() < 1.0;
+        let degree = EARTH_RADIUS_METERS.to_radians();
+        assert!(near(distance_meters(at(0.0, 0.0), at(0.0, 1.0)), degree));
+        assert!(near(distance_meters(at(0.0, 179.5), at(0.0, -179.5)), degree));
+        assert!(near(distance_meters(at(90.0, 0.0), at(90.0, 120.0)), 0.0));
+        assert!(near(distance_meters(at(89.5, 0.0), at(89.5, 180.0)), degree));
+        let half_way_round = distance_meters(at(0.0, 0.0), at(0.0, 180.0));
+        assert!(near(half_way_round, 180.0 * degree));
+    }
+
+    /// Crowds the poles, the antimeridian and one small area, where mistakes would show.
+    fn position() -> impl Strategy<Value = Position> {
+        let latitude = prop_oneof![
+            -900_000_000..=900_000_000_i32,
+            899_000_000..=900_000_000_i32,
+            -900_000_000..=-899_000_000_i32,
+            -1_000_000..=1_000_000_i32,
+        ];
+        let longitude = prop_oneof![
+            -1_800_000_000..=1_800_000_000_i32,
+            1_799_000_000..=1_800_000_000_i32,
+            -1_800_000_000..=-1_799_000_000_i32,
+            -1_000_000..=1_000_000_i32,
+        ];
+        (latitude, longitude).prop_map(|(lat, lng)| Position::from_e7(lat, lng).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_agrees_with_brute_force(
+            mut points in prop::collection::vec(position(), 0..80),
+            twins in 0_usize..5,
+            center in position(),
+            radius in prop_oneof![Just(0.0), 0.0..50_000.0, 0.0..30_000_000.0],
+        ) {
+            points.extend(points.clone().into_iter().take(twins));
+            points.push(center);
+            let mut found: Vec<_> =
+                SphereIndex::new(points.iter().copied()).within(center, radius).collect();
+            found.sort_by_key(|(number, _)| *number);
+            let expected: Vec<_> = points
+                .iter()
+                .map(|&point| distance_meters(center, point))
+                .enumerate()
+                .filter(|(_, distance)| *distance <= radius)
+                .collect();
+            prop_assert!(!found.is_empty());
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

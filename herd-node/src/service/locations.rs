@@ -1,0 +1,73 @@
+use std::sync::Arc;
+
+use herd_proto::v1::locations_server::Locations;
+use herd_proto::{ClientId, Report, Violations, invalid_argument, v1};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::report_stream::{Answers, answers};
+use super::unknown_client;
+use super::watch::{Changes, Watchers};
+use crate::shared::Shared;
+
+/// `herd.v1.Locations`.
+#[derive(Debug)]
+pub struct LocationsService {
+    shared: Arc<Shared>,
+    watchers: Arc<Watchers>,
+    stop: CancellationToken,
+}
+
+impl LocationsService {
+    /// Serves `shared` until `stop` is cancelled.
+    pub fn new(shared: Arc<Shared>, watchers: Arc<Watchers>, stop: CancellationToken) -> Self {
+        Self { shared, watchers, stop }
+    }
+}
+
+#[tonic::async_trait]
+impl Locations for LocationsService {
+    async fn report(
+        &self,
+        request: Request<v1::ReportRequest>,
+    ) -> Result<Response<v1::ReportResponse>, Status> {
+        let refused = |violations: Violations| {
+            self.shared.with(|state, _| state.count_refused());
+            invalid_argument(&violations)
+        };
+        let report = Report::from_request(request.get_ref()).map_err(refused)?;
+        let (record, applied) = self
+            .shared
+            .with(|state, now| state.report(now, report))
+            .map_err(|violations| invalid_argument(&violations))?;
+        Ok(Response::new(v1::ReportResponse { location: Some((&record).into()), applied }))
+    }
+
+    type ReportStreamStream = Answers;
+
+    async fn report_stream(
+        &self,
+        request: Request<Streaming<v1::ReportStreamRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let requests = request.into_inner();
+        Ok(Response::new(answers(Arc::clone(&self.shared), requests, self.stop.clone())))
+    }
+
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
+        let client = ClientId::parse(&request.get_ref().client_id)
+            .map_err(|error| invalid_argument(&Violations::one("client_id", error)))?;
+        let location = self.shared.with(|state, _| state.location(&client).map(Into::into));
+        let location = location.ok_or_else(|| unknown_client(&client))?;
+        Ok(Response::new(v1::GetResponse { location: Some(location) }))
+    }
+
+    type WatchStream = Changes;
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Changes>, Status> {
+        let changes = self.watchers.watch(&self.shared, request.get_ref(), self.stop.clone())?;
+        Ok(Response::new(changes))
+    }
+}

@@ -1,0 +1,112 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use herd_proto::{NodeName, Timestamp, v1};
+use tonic::{Request, Response, Status};
+
+use super::watch::Watchers;
+use crate::herd::peers::Peer;
+use crate::herd::state::State;
+use crate::places::Places;
+use crate::shared::Shared;
+
+/// What the status tells beside the shared state.
+#[derive(Debug, Clone)]
+pub struct NodeFacts {
+    /// The node's places.
+    pub places: Arc<Places>,
+    /// The node's watchers.
+    pub watchers: Arc<Watchers>,
+    /// Whether the node takes traffic.
+    pub ready: Arc<AtomicBool>,
+}
+
+/// `herd.v1.Node`.
+#[derive(Debug)]
+pub struct NodeService {
+    shared: Arc<Shared>,
+    facts: NodeFacts,
+}
+
+impl NodeService {
+    /// Tells of `shared` and `facts`.
+    pub fn new(shared: Arc<Shared>, facts: NodeFacts) -> Self {
+        Self { shared, facts }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::node_server::Node for NodeService {
+    async fn get_status(
+        &self,
+        _request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let start_time = Timestamp::from(self.shared.started_at());
+        let mut status = self.shared.with(|state, now| {
+            let mut status = status_of(state);
+            status.uptime = wire_duration(now.monotonic);
+            status
+        });
+        status.start_time = Some(start_time.into());
+        status.places = Some(self.facts.places.status());
+        status.watchers = self.facts.watchers.open() as u32;
+        status.ready = self.facts.ready.load(Ordering::Relaxed);
+        Ok(Response::new(status))
+    }
+}
+
+fn status_of(state: &State) -> v1::GetStatusResponse {
+    let (identity, reports) = (state.identity(), state.reports());
+    v1::GetStatusResponse {
+        name: identity.name.to_string(),
+        cluster: identity.cluster.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        clients: state.table().len() as u64,
+        digest: state.table().digest().value(),
+        reports: Some(v1::ReportCounts {
+            taken: reports.taken,
+            applied: reports.applied,
+            refused: reports.refused,
+        }),
+        peers: state.peers().iter().map(|(name, peer)| peer_status(state, name, peer)).collect(),
+        ..Default::default()
+    }
+}
+
+fn peer_status(state: &State, name: &NodeName, peer: &Peer) -> v1::PeerStatus {
+    let link = if peer.active.is_some() { v1::LinkState::Up } else { v1::LinkState::Down };
+    let counts = peer.counts;
+    v1::PeerStatus {
+        name: name.to_string(),
+        address: peer.address.clone().unwrap_or_default(),
+        state: link.into(),
+        dialled_here: peer.active.is_some_and(|active| active.dialled_here),
+        friend: peer.is_friend(),
+        since: Some(peer.since.into()),
+        pending: state.pending(peer.consumer) as u64,
+        in_flight: peer.active.map_or(0, |active| active.in_flight) as u64,
+        records: Some(v1::RecordCounts {
+            sent: counts.sent,
+            received: counts.received,
+            applied: counts.applied,
+            known: counts.known,
+            bad: counts.bad,
+            unknown_frames: counts.unknown_frames,
+        }),
+        digest: peer.heard.digest,
+        clients: peer.heard.clients,
+        round_trip: peer.heard.round_trip.and_then(wire_duration),
+        clock_skew: peer.heard.clock_skew_nanos.map(signed_duration),
+        last_error: peer.last_error.clone(),
+    }
+}
+
+fn wire_duration(duration: Duration) -> Option<prost_types::Duration> {
+    duration.try_into().ok()
+}
+
+fn signed_duration(nanos: i64) -> prost_types::Duration {
+    let second = 1_000_000_000;
+    prost_types::Duration { seconds: nanos / second, nanos: (nanos % second) as i32 }
+}

@@ -1,0 +1,167 @@
+//! `Locations.Watch`: an outbox for each watcher.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use herd_proto::{ClientId, Violations, invalid_argument, v1};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::draining;
+use crate::herd::state::{ConsumerId, Interest};
+use crate::shared::{Shared, Waker};
+
+/// The changes of one watcher.
+pub(super) type Changes = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
+
+/// Most clients that one watcher may name. Following more than that, it may as well follow all.
+const MAX_CLIENTS: usize = 1024;
+
+/// Most locations in one message.
+const MAX_LOCATIONS: usize = 512;
+
+/// Admits watchers up to a limit, since each costs an outbox and a look at every change.
+#[derive(Debug)]
+pub struct Watchers {
+    open: AtomicUsize,
+    max: usize,
+}
+
+impl Watchers {
+    /// At most `max` at a time.
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), max })
+    }
+
+    /// How many are there.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Starts to watch.
+    pub fn watch(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        request: &v1::WatchRequest,
+        stop: CancellationToken,
+    ) -> Result<Changes, Status> {
+        let interest = interest(request).map_err(|violations| invalid_argument(&violations))?;
+        let watcher = self.admit(shared, interest, request.include_current)?;
+        Ok(Box::pin(unfold(Some((watcher, stop)), async |position| {
+            let (mut watcher, stop) = position?;
+            tokio::select! {
+                response = watcher.next() => Some((Ok(response), Some((watcher, stop)))),
+                () = stop.cancelled() => Some((Err(draining()), None)),
+            }
+        })))
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        interest: Interest,
+        include_current: bool,
+    ) -> Result<Watcher, Status> {
+        let place = Place::take(self)
+            .ok_or_else(|| Status::resource_exhausted("this node has too many watchers"))?;
+        let waker = shared.waker();
+        let (consumer, current) = shared.with(|state, _| {
+            let consumer = state.subscribe(interest, Some(waker.token()));
+            let current = include_current.then(|| state.mark_everything(consumer));
+            (consumer, current)
+        });
+        Ok(Watcher { shared: Arc::clone(shared), waker, consumer, current, _place: place })
+    }
+}
+
+fn interest(request: &v1::WatchRequest) -> Result<Interest, Violations> {
+    let ids = &request.client_ids;
+    if ids.is_empty() {
+        return Ok(Interest::Everything);
+    }
+    let mut wrong = Violations::default();
+    if ids.len() > MAX_CLIENTS {
+        wrong.add("client_ids", format!("must be at most {MAX_CLIENTS}, got {}", ids.len()));
+        return Err(wrong);
+    }
+    let mut clients = HashSet::new();
+    for (index, id) in ids.iter().enumerate() {
+        clients.extend(wrong.check(&format!("client_ids[{index}]"), ClientId::parse(id)));
+    }
+    wrong.into_result(Some(Interest::Clients(clients)))
+}
+
+/// One of the places that [`Watchers`] has.
+#[derive(Debug)]
+struct Place(Arc<Watchers>);
+
+impl Place {
+    fn take(watchers: &Arc<Watchers>) -> Option<Self> {
+        let below_max = |open| (open < watchers.max).then_some(open + 1);
+        watchers.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below_max).ok()?;
+        Some(Self(Arc::clone(watchers)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Watcher {
+    shared: Arc<Shared>,
+    waker: Waker,
+    consumer: ConsumerId,
+    /// How many records of the state at the start are still to be sent, while any are.
+    current: Option<usize>,
+    _place: Place,
+}
+
+impl Watcher {
+    /// The next message.
+    ///
+    /// # Cancel safety
+    /// Locations are taken out only when the message is complete.
+    async fn next(&mut self) -> v1::WatchResponse {
+        loop {
+            if let Some(response) = self.take() {
+                return response;
+            }
+            self.waker.woken().await;
+        }
+    }
+
+    fn take(&mut self) -> Option<v1::WatchResponse> {
+        let consumer = self.consumer;
+        let (locations, taken) = self.shared.with(|state, _| {
+            let (mut locations, mut taken) = (Vec::new(), 0);
+            while taken < MAX_LOCATIONS
+                && let Some((_, record)) = state.pop(consumer)
+            {
+                taken += 1;
+                if !record.forgotten {
+                    locations.push(v1::Location::from(record));
+                }
+            }
+            (locations, taken)
+        });
+        // The FIFO holds the state at the start before all that changed later.
+        let left = self.current.map(|left| left.saturating_sub(taken));
+        let current_state_complete = left == Some(0);
+        self.current = left.filter(|left| *left > 0);
+        let response = v1::WatchResponse { locations, current_state_complete };
+        (!response.locations.is_empty() || current_state_complete).then_some(response)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.shared.with(|state, _| state.unsubscribe(self.consumer));
+    }
+}

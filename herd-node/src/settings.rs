@@ -1,0 +1,63 @@
+//! What an operator can set: flags and environment through clap, the herd file's `[node]` table
+//! through serde. Values stay text here; [`crate::Config`] checks them, all at once.
+
+use serde::Deserialize;
+
+use crate::places::PlacesSettings;
+
+/// A node's settings as typed. Flags win over the environment, that over the herd file.
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How far ahead of this node's clock a report may be [default: 24h]
+    #[arg(long, env = "HERD_MAX_FUTURE", value_name = "DURATION")]
+    pub max_future: Option<String>,
+
+    /// How long a stopping node waits for its links and calls to finish [default: 10s]
+    #[arg(long, env = "HERD_DRAIN_GRACE", value_name = "DURATION")]
+    pub drain_grace: Option<String>,
+
+    /// Most Watch streams at a time [default: 1024]
+    #[arg(long, env = "HERD_MAX_WATCHERS", value_name = "N")]
+    #[serde(deserialize_with = "scalar")]
+    pub max_watchers: Option<String>,
+
+    /// Whether to serve gRPC reflection: true or false [default: true]
+    #[arg(long, env = "HERD_REFLECTION", value_name = "BOOL")]
+    #[serde(deserialize_with = "scalar")]
+    pub reflection: Option<String>,
+
+    /// Where places come from
+    #[command(flatten)]
+    pub places: PlacesSettings,
+}
+
+impl Settings {
+    /// These settings, and `other`'s where these are silent.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            max_future: self.max_future.or(other.max_future),
+            drain_grace: self.drain_grace.or(other.drain_grace),
+            max_watchers: self.max_watchers.or(other.max_watchers),
+            reflection: self.reflection.or(other.reflection),
+            places: self.places.or(other.places),
+        }
+    }
+}
+
+/// A number or a truth value may stand bare in TOML.
+fn scalar<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Scalar {
+        Text(String),
+        Number(u64),
+        Truth(bool),
+    }
+    Ok(Some(match Scalar::deserialize(deserializer)? {
+        Scalar::Text(text) => text,
+        Scalar::Number(number) => number.to_string(),
+        Scalar::Truth(truth) => truth.to_string(),
+    }))
+}

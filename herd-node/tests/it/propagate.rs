@@ -1,0 +1,107 @@
+//! Reports travel: between nodes, and from a person who feeds a stream by hand.
+
+use herd_proto::v1::{Batch, Frame, GetRequest, Hello, frame::Kind};
+use herd_proto::{NodeName, Record, Report, Timestamp};
+use tokio_stream::StreamExt as _;
+
+use crate::support::{config, eventually, gossip, locations, report, start, status};
+use herd_node::Node;
+
+/// The client's origin and words as a node tells them.
+async fn told(node: &Node, client: &str) -> Option<(String, String)> {
+    let request = GetRequest { client_id: client.into() };
+    let found = locations(node).await.get(request).await.ok()?.into_inner().location?;
+    Some((found.origin, found.time_text))
+}
+
+#[tokio::test]
+async fn a_report_reaches_friends_of_friends() {
+    let bailey = start("Bailey", &[]).await;
+    let bona = start("Bona", &[("Bailey", bailey.address())]).await;
+    let clark = start("Clark", &[("Bona", bona.address())]).await;
+    locations(&bailey).await.report(report("kiwi")).await.unwrap();
+    let expected = Some(("Bailey".to_owned(), "1700000000.5".to_owned()));
+    eventually(async || told(&clark, "kiwi").await, |seen| *seen == expected).await;
+}
+
+#[tokio::test]
+async fn two_nodes_that_dial_each_other_keep_one_stream() {
+    let first = start("Bailey", &[]).await;
+    let address = first.address();
+    first.stop().await;
+    // Each knows where the other will be.
+    let bona = start("Bona", &[("Bailey", address)]).await;
+    let mut settings = config("Bailey", &[("Bona", bona.address())]);
+    settings.listen = address;
+    let bailey = Node::start(settings).await.unwrap();
+    let up = eventually(
+        async || (status(&bailey).await.peers, status(&bona).await.peers),
+        |(a, b)| a[0].state == 2 && b[0].state == 2 && a[0].dialled_here != b[0].dialled_here,
+    )
+    .await;
+    assert_eq!((up.0.len(), up.1.len()), (1, 1));
+    locations(&bailey).await.report(report("kiwi")).await.unwrap();
+    eventually(async || told(&bona, "kiwi").await, Option::is_some).await;
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_empty_is_told_everything() {
+    let bailey = start("Bailey", &[]).await;
+    let mut client = locations(&bailey).await;
+    for number in 0..2000 {
+        client.report(report(&format!("c{number}"))).await.unwrap();
+    }
+    let bona = start("Bona", &[("Bailey", bailey.address())]).await;
+    let digests = async || (status(&bailey).await.digest, status(&bona).await.digest);
+    eventually(digests, |(a, b)| a == b && *a != 0).await;
+    let address = bona.address();
+    bona.stop().await;
+    let mut again = config("Bona", &[("Bailey", bailey.address())]);
+    again.listen = address;
+    let bona = Node::start(again).await.unwrap();
+    let digests = async || (status(&bailey).await.digest, status(&bona).await.digest);
+    eventually(digests, |(a, b)| a == b && *a != 0).await;
+}
+
+#[tokio::test]
+async fn a_person_can_feed_a_stream_by_hand_and_is_answered() {
+    let bailey = start("Bailey", &[]).await;
+    let bona = start("Bona", &[("Bailey", bailey.address())]).await;
+    let hello = Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        cluster: "test".into(),
+        node: "hand".into(),
+        ..Hello::default()
+    };
+    let origin = NodeName::parse("hand").unwrap();
+    let record = Report::from_operands("kiwi", "+12-118", "1700000000.5").unwrap().into_record(
+        origin,
+        Timestamp::EPOCH,
+        0,
+    );
+    let batch = Batch { number: 1, records: vec![Record::from(&record), Record::default()] };
+    let frames = [Kind::Hello(hello), Kind::Batch(batch)].map(|kind| Frame { kind: Some(kind) });
+    let answers = gossip(&bona).await.propagate(tokio_stream::iter(frames)).await.unwrap();
+    let answers: Vec<_> = answers.into_inner().collect::<Result<_, _>>().await.unwrap();
+    let kinds: Vec<_> = answers.into_iter().filter_map(|frame| frame.kind).collect();
+    assert!(matches!(&kinds[0], Kind::Hello(hello) if hello.node == "Bona"));
+    assert!(kinds.iter().any(|kind| matches!(kind, Kind::Ack(ack) if ack.number == 1)));
+    eventually(async || told(&bailey, "kiwi").await, Option::is_some).await;
+}
+
+#[tokio::test]
+async fn another_herd_is_refused_with_the_reason_in_the_status() {
+    let bailey = start("Bailey", &[]).await;
+    let mut stranger = config("Bona", &[("Bailey", bailey.address())]);
+    stranger.cluster = "other".into();
+    let stranger = Node::start(stranger).await.unwrap();
+    let peers =
+        eventually(async || status(&stranger).await.peers, |peers| !peers[0].last_error.is_empty())
+            .await;
+    // Both ends see it; whoever is first says it.
+    let error = &peers[0].last_error;
+    assert!(error.contains("\"test\"") && error.contains("\"other\""), "{error}");
+    locations(&bailey).await.report(report("kiwi")).await.unwrap();
+    assert_eq!(status(&stranger).await.clients, 0);
+}

@@ -1,0 +1,73 @@
+//! Stopping: in order, and within a bound.
+
+use herd_node::Drained;
+use herd_proto::v1::{Frame, Hello, WatchRequest, frame::Kind};
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::support::{channel, eventually, gossip, locations, report, start, status};
+
+#[tokio::test]
+async fn health_has_three_names_and_readiness_ends_first() {
+    let node = start("Bailey", &[]).await;
+    let mut health = HealthClient::new(channel(node.address()).await);
+    let request = |name: &str| HealthCheckRequest { service: name.into() };
+    for name in ["", "readiness", "liveness"] {
+        let check = async || health.check(request(name)).await.unwrap().into_inner().status();
+        eventually(check, |status| *status == ServingStatus::Serving).await;
+    }
+    assert_eq!(health.check(request("nonsense")).await.unwrap_err().code(), Code::NotFound);
+    let mut watch = health.watch(request("readiness")).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    assert_eq!(node.stop().await, Drained::Clean);
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+}
+
+#[tokio::test]
+async fn open_streams_are_ended_with_a_word_and_do_not_hold_up_the_stop() {
+    let node = start("Bailey", &[]).await;
+    let mut client = locations(&node).await;
+    let mut changes = client.watch(WatchRequest::default()).await.unwrap().into_inner();
+    let (keep_open, requests) = tokio::sync::mpsc::channel(1);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+    let mut answers = client.report_stream(requests).await.unwrap().into_inner();
+    assert_eq!(node.stop().await, Drained::Clean);
+    assert_eq!(changes.message().await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(answers.message().await.unwrap_err().code(), Code::Unavailable);
+    drop(keep_open);
+}
+
+#[tokio::test]
+async fn a_stopping_node_still_tells_its_friends_what_it_has_just_heard() {
+    let bailey = start("Bailey", &[]).await;
+    let bona = start("Bona", &[("Bailey", bailey.address())]).await;
+    eventually(async || status(&bona).await.peers, |peers| peers[0].state == 2).await;
+    let mut client = locations(&bona).await;
+    for number in 0..100 {
+        client.report(report(&format!("c{number}"))).await.unwrap();
+    }
+    assert_eq!(bona.stop().await, Drained::Clean);
+    assert_eq!(status(&bailey).await.clients, 100);
+}
+
+#[tokio::test]
+async fn a_peer_that_never_acknowledges_cannot_hold_up_the_stop_for_longer_than_the_grace() {
+    let node = start("Bailey", &[]).await;
+    locations(&node).await.report(report("kiwi")).await.unwrap();
+    let (frames, outbound) = tokio::sync::mpsc::channel(1);
+    let hello = Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        cluster: "test".into(),
+        node: "mute".into(),
+        ..Hello::default()
+    };
+    frames.send(Frame { kind: Some(Kind::Hello(hello)) }).await.unwrap();
+    let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
+    let inbound = gossip(&node).await.propagate(outbound).await.unwrap();
+    eventually(async || status(&node).await.peers, |peers| peers.len() == 1).await;
+    assert_eq!(node.stop().await, Drained::CutOff);
+    drop((frames, inbound));
+}

@@ -1,0 +1,326 @@
+//! Named situations, each with what must come of it.
+
+use std::time::Duration;
+
+use herd_node::herd::Now;
+use herd_node::herd::link::Link;
+use herd_node::herd::state::{Identity, Interest, State};
+use herd_proto::v1::{Batch, Frame, Hello, Reason, frame::Kind};
+use herd_proto::{ClientId, LocationRecord, NodeName, Record, Report, Timestamp};
+
+use crate::network::{Herd, SEED_GRAPH, merge};
+
+const MOMENT: Duration = Duration::from_millis(200);
+
+fn position(herd: &Herd, node: usize, client: &str) -> Option<String> {
+    let client = ClientId::parse(client).unwrap();
+    herd.state(node).location(&client).map(|record| record.position_text().to_string())
+}
+
+#[test]
+fn a_report_at_any_node_is_known_to_all_with_the_same_words() {
+    let mut herd = Herd::started(1, SEED_GRAPH);
+    herd.run(MOMENT);
+    for node in 0..5 {
+        herd.report_exactly(node, &format!("c{node}"), "+12-118", "1000000.5");
+    }
+    herd.run(MOMENT);
+    herd.check_agreement();
+    herd.check_nothing_lost();
+    assert_eq!(position(&herd, 4, "c0").as_deref(), Some("+12-118"));
+}
+
+#[test]
+fn equal_times_at_two_nodes_end_in_one_answer_everywhere() {
+    let mut herd = Herd::started(2, SEED_GRAPH);
+    herd.run(MOMENT);
+    herd.report_exactly(0, "kiwi", "+1-1", "1000000");
+    herd.report_exactly(4, "kiwi", "+2-2", "1000000");
+    herd.run(MOMENT);
+    herd.check_agreement();
+    herd.check_nothing_lost();
+}
+
+#[test]
+fn a_nanosecond_decides() {
+    let mut herd = Herd::started(3, SEED_GRAPH);
+    herd.run(MOMENT);
+    herd.report_exactly(0, "kiwi", "+1-1", "1000000.000000002");
+    herd.report_exactly(4, "kiwi", "+2-2", "1000000.000000001");
+    herd.run(MOMENT);
+    for node in 0..5 {
+        assert_eq!(position(&herd, node, "kiwi").as_deref(), Some("+1-1"));
+    }
+}
+
+#[test]
+fn two_that_were_cut_off_and_went_on_taking_reports_come_back_with_the_newest() {
+    let mut herd = Herd::started(4, SEED_GRAPH);
+    herd.run(MOMENT);
+    // Bailey loses both its friends, and with them the rest.
+    herd.set_cut(0, true);
+    herd.set_cut(1, true);
+    herd.report_exactly(0, "kiwi", "+1-1", "1000001");
+    herd.report_exactly(4, "kiwi", "+2-2", "1000002");
+    herd.report_exactly(0, "plum", "+3-3", "1000002");
+    herd.report_exactly(4, "plum", "+4-4", "1000001");
+    herd.run(Duration::from_hours(1));
+    assert_eq!(position(&herd, 0, "kiwi").as_deref(), Some("+1-1"));
+    assert_eq!(position(&herd, 4, "kiwi").as_deref(), Some("+2-2"));
+    herd.set_cut(0, false);
+    herd.set_cut(1, false);
+    herd.run(Duration::from_secs(2));
+    herd.check_agreement();
+    herd.check_nothing_lost();
+    assert!(herd.faults.streams_broken > 0);
+}
+
+#[test]
+fn a_peer_that_was_away_is_sent_what_it_missed_and_no_more() {
+    let pair = (2, &[(0, 1)][..]);
+    let mut herd = Herd::started(5, pair);
+    for client in 0..1000 {
+        herd.report_exactly(0, &format!("c{client}"), "+1-1", "1000000");
+    }
+    herd.run(MOMENT * 5);
+    herd.check_agreement();
+    let before = herd.records_sent;
+    herd.set_cut(0, true);
+    for _ in 0..50 {
+        herd.report(0, 7); // moves fifty times
+    }
+    herd.run(Duration::from_secs(30));
+    herd.set_cut(0, false);
+    herd.run(Duration::from_secs(2));
+    herd.check_agreement();
+    let resent = herd.records_sent - before;
+    assert!((1..10).contains(&resent), "{resent} records for one client that moved");
+}
+
+#[test]
+fn reports_under_load_are_sent_in_few_copies() {
+    let mut herd = Herd::started(6, SEED_GRAPH);
+    herd.run(MOMENT);
+    let before = herd.records_sent;
+    for round in 0..200 {
+        herd.report_exactly(round % 5, &format!("c{round}"), "+1-1", "1000000");
+        herd.run(Duration::from_millis(20));
+    }
+    herd.run(MOMENT);
+    herd.check_agreement();
+    let copies = (herd.records_sent - before) as f64 / 200.0;
+    // Six edges, both directions but the four that bring the news: eight at the very most.
+    assert!(copies <= 8.0, "{copies} copies a report");
+}
+
+fn state(name: &str) -> State {
+    State::new(Identity {
+        name: NodeName::parse(name).unwrap(),
+        cluster: "sim".into(),
+        instance: 1,
+        index_key: (1, 2),
+        max_future: Duration::from_mins(1),
+    })
+}
+
+fn now(seconds: u64) -> Now {
+    let wall = Timestamp::parse("1000000").unwrap();
+    Now { wall, monotonic: Duration::from_secs(seconds) }
+}
+
+fn hello(node: &str) -> Hello {
+    Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        cluster: "sim".into(),
+        node: node.into(),
+        ..Hello::default()
+    }
+}
+
+fn frame(kind: Kind) -> Frame {
+    Frame { kind: Some(kind) }
+}
+
+/// What a link says after it has heard `frames`.
+fn said(state: &mut State, link: &mut Link, frames: Vec<Kind>) -> Vec<Kind> {
+    for kind in frames {
+        link.receive(state, now(0), frame(kind));
+    }
+    std::iter::from_fn(|| link.poll_transmit(state, now(0)).and_then(|frame| frame.kind)).collect()
+}
+
+fn goodbye(kinds: &[Kind]) -> Option<(Reason, &str)> {
+    kinds.iter().find_map(|kind| match kind {
+        Kind::Goodbye(goodbye) => Some((goodbye.reason(), goodbye.detail.as_str())),
+        _ => None,
+    })
+}
+
+#[test]
+fn whoever_breaks_the_rules_of_the_stream_is_told_which() {
+    let batch =
+        |number, count| Kind::Batch(Batch { number, records: vec![Record::default(); count] });
+    let ack = |number| Kind::Ack(herd_proto::v1::Ack { number });
+    let greeting = || Kind::Hello(hello("stranger"));
+    let altered = |change: fn(&mut Hello)| {
+        let mut hello = hello("stranger");
+        change(&mut hello);
+        Kind::Hello(hello)
+    };
+    for (frames, reason, words) in [
+        (vec![batch(1, 0)], Reason::Protocol, "Hello must come first"),
+        (vec![greeting(), greeting()], Reason::Protocol, "Hello came twice"),
+        (vec![greeting(), batch(2, 0)], Reason::Protocol, "batch 2 came where 1 was due"),
+        (vec![greeting(), batch(1, 4097)], Reason::Protocol, "4097 records"),
+        (vec![greeting(), ack(1)], Reason::Protocol, "never sent"),
+        (vec![altered(|h| h.cluster = "x".into())], Reason::WrongCluster, "\"sim\", not \"x\""),
+        (vec![altered(|h| h.protocol_min = 2)], Reason::WrongVersion, "not 2 to 1"),
+        (vec![altered(|h| h.node = "Bona".into())], Reason::SameName, "Bona itself"),
+        (vec![altered(|h| h.node = "a b".into())], Reason::Protocol, "node name"),
+    ] {
+        let mut state = state("Bona");
+        let mut link = Link::accepted(state.new_token(), now(0));
+        let answer = said(&mut state, &mut link, frames);
+        let (said_reason, said_words) = goodbye(&answer).expect("a Goodbye");
+        assert_eq!(said_reason, reason);
+        assert!(said_words.contains(words), "{said_words}");
+        assert!(link.is_finished());
+        assert_eq!(state.peers().iter().count(), 0, "a guest leaves nothing behind");
+    }
+}
+
+#[test]
+fn bad_records_and_unknown_frames_are_counted_and_harm_nobody() {
+    let mut state = state("Bona");
+    let good =
+        Record::from(&Report::from_operands("kiwi", "+1-1", "1000000").unwrap().into_record(
+            NodeName::parse("far").unwrap(),
+            now(0).wall,
+            0,
+        ));
+    let mut link = Link::accepted(state.new_token(), now(0));
+    link.receive(&mut state, now(0), frame(Kind::Hello(hello("guest"))));
+    link.receive(&mut state, now(0), Frame { kind: None });
+    let records = vec![Record::default(), good, Record::default()];
+    let answer = said(&mut state, &mut link, vec![Kind::Batch(Batch { number: 1, records })]);
+    assert!(answer.iter().any(|kind| matches!(kind, Kind::Ack(ack) if ack.number == 1)));
+    let counts = state.peers().get(&NodeName::parse("guest").unwrap()).unwrap().counts;
+    assert_eq!((counts.bad, counts.applied, counts.unknown_frames), (2, 1, 1));
+    assert!(state.location(&ClientId::parse("kiwi").unwrap()).is_some());
+}
+
+#[test]
+fn a_silent_peer_is_let_go_and_what_it_did_not_acknowledge_is_kept_for_it() {
+    let mut state = state("Bona");
+    let friend = NodeName::parse("Bailey").unwrap();
+    let dialler = state.new_token();
+    state.add_friend(now(0), friend.clone(), "x:1".into(), dialler);
+    let mut link = Link::dialled(state.new_token(), friend.clone(), now(0));
+    said(&mut state, &mut link, vec![Kind::Hello(hello("Bailey"))]);
+    let report = Report::from_operands("kiwi", "+1-1", "1000000").unwrap();
+    state.report(now(0), report).unwrap();
+    assert!(
+        matches!(&said(&mut state, &mut link, vec![])[..], [Kind::Batch(batch)] if batch.records.len() == 1)
+    );
+    let consumer = state.peers().get(&friend).unwrap().consumer;
+    assert_eq!(state.pending(consumer), 0);
+    link.tick(&mut state, now(4));
+    assert!(!link.is_finished());
+    link.tick(&mut state, now(5));
+    assert!(goodbye(&said(&mut state, &mut link, vec![])).is_some());
+    assert_eq!(state.pending(consumer), 1);
+    assert_eq!(state.peers().get(&friend).unwrap().last_error, "nothing heard for 5 s");
+}
+
+#[test]
+fn a_peer_that_lives_and_acknowledges_nothing_is_let_go_too() {
+    let mut state = state("Bona");
+    let mut link = Link::accepted(state.new_token(), now(0));
+    state.report(now(0), Report::from_operands("kiwi", "+1-1", "1000000").unwrap()).unwrap();
+    said(&mut state, &mut link, vec![Kind::Hello(hello("guest"))]);
+    for second in 1..=9 {
+        let beat = Kind::Heartbeat(herd_proto::v1::Heartbeat::default());
+        link.receive(&mut state, now(second), frame(beat));
+        link.tick(&mut state, now(second));
+    }
+    assert!(link.peer().is_some());
+    link.tick(&mut state, now(10));
+    assert_eq!(
+        goodbye(&said(&mut state, &mut link, vec![])),
+        Some((Reason::Silent, "no batch acknowledged for 10 s"))
+    );
+}
+
+#[test]
+fn no_more_than_the_window_is_sent_unacknowledged() {
+    let mut state = state("Bona");
+    for client in 0..50_000 {
+        let report = Report::from_operands(&format!("client-{client}"), "+1-1", "1000000");
+        state.report(now(0), report.unwrap()).unwrap();
+    }
+    let mut link = Link::accepted(state.new_token(), now(0));
+    let sent = said(&mut state, &mut link, vec![Kind::Hello(hello("guest"))]);
+    let bytes: usize =
+        sent.iter().map(|kind| prost::Message::encoded_len(&frame(kind.clone()))).sum();
+    assert!((256 << 10..400 << 10).contains(&bytes), "{bytes} bytes in flight");
+    assert!(said(&mut state, &mut link, vec![]).is_empty());
+    let more = said(&mut state, &mut link, vec![Kind::Ack(herd_proto::v1::Ack { number: 1 })]);
+    assert!(matches!(&more[..], [Kind::Batch(_)]), "{} frames", more.len());
+}
+
+#[test]
+fn strangers_are_limited_in_number() {
+    let mut state = state("Bona");
+    let mut links = Vec::new();
+    for guest in 0..=64 {
+        let mut link = Link::accepted(state.new_token(), now(0));
+        let answer = said(&mut state, &mut link, vec![Kind::Hello(hello(&format!("g{guest}")))]);
+        let refused = goodbye(&answer).map(|(reason, _)| reason);
+        assert_eq!(refused, (guest == 64).then_some(Reason::Overloaded));
+        links.push(link);
+    }
+}
+
+#[test]
+fn a_report_from_too_far_ahead_is_refused_and_changes_nothing() {
+    let mut state = state("Bona");
+    let at = |time: &str| Report::from_operands("kiwi", "+1-1", time).unwrap();
+    assert!(state.report(now(0), at("1000060")).is_ok());
+    let wrong = state.report(now(0), at("1000061")).unwrap_err();
+    assert_eq!(
+        wrong.to_string(),
+        "time: must be at most 60 s ahead of the node's clock, is 61 s ahead"
+    );
+    assert_eq!(state.reports().refused, 1);
+}
+
+#[test]
+fn forgetting_beats_reports_of_its_generation_and_a_later_report_brings_the_client_back() {
+    let mut state = state("Bona");
+    let kiwi = ClientId::parse("kiwi").unwrap();
+    let report = |time: &str| Report::from_operands("kiwi", "+1-1", time).unwrap();
+    state.report(now(0), report("1000059")).unwrap();
+    let mut forgotten: LocationRecord = state.location(&kiwi).unwrap().clone();
+    forgotten.generation = 1;
+    forgotten.forgotten = true;
+    merge(&mut state, forgotten);
+    assert_eq!(state.location(&kiwi), None);
+    // Older than what was forgotten, and yet new: the generation decides first.
+    let (record, newest) = state.report(now(0), report("7")).unwrap();
+    assert_eq!((record.generation, newest), (1, true));
+    assert!(state.location(&kiwi).is_some());
+}
+
+#[test]
+fn a_watcher_of_some_clients_is_not_woken_by_others() {
+    let mut state = state("Bona");
+    let token = state.new_token();
+    let interest = Interest::Clients([ClientId::parse("kiwi").unwrap()].into());
+    let consumer = state.subscribe(interest, Some(token));
+    state.report(now(0), Report::from_operands("plum", "+1-1", "1").unwrap()).unwrap();
+    assert!(state.take_woken().is_empty());
+    state.report(now(0), Report::from_operands("kiwi", "+1-1", "1").unwrap()).unwrap();
+    assert_eq!(state.take_woken(), [token]);
+    assert_eq!(state.pop(consumer).unwrap().1.client.as_str(), "kiwi");
+}
