@@ -1,1 +1,25 @@
-//! Placeholder.
+//! Speaks the herd's text protocol to clients and gRPC to nodes.
+//!
+//! A gateway reads lines (`IAMAT`, `WHATSAT`), passes them to a node and writes the answers back in
+//! order. It decides nothing and remembers nothing: whatever it knows is forgotten with the line
+//! it belongs to.
+//!
+//! [`mod@line`] holds the protocol itself, free of sockets and clocks.
+
+pub mod args;
+pub mod config;
+mod connection;
+mod error;
+mod gateway;
+mod layers;
+pub mod line;
+mod line_log;
+mod listener;
+pub mod settings;
+pub mod telemetry;
+mod translate;
+mod upstream;
+
+pub use config::{Config, Limits, TextPort, Upstream, UpstreamNode};
+pub use error::Error;
+pub use gateway::{Drained, Gateway};

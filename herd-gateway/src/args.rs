@@ -1,0 +1,71 @@
+//! What an operator typed: flags and environment variables.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Speaks the herd's text protocol and passes it on to nodes.
+///
+/// Without --listen or --upstream it serves the text port of each node of the herd file, on
+/// behalf of that node. With one of them it serves a single port on behalf of any healthy node.
+///
+/// Settings come from the herd file's table "gateway", then HERD_* variables, then flags; the
+/// later wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  \
+        herd-gateway                                  the five ports of the built-in herd\n  \
+        herd-gateway --node Bailey,Bona               two of them\n  \
+        herd-gateway --upstream node-0:50051,node-1:50051 --listen 0.0.0.0:10000"
+)]
+pub struct Args {
+    /// Herd file (TOML) [default: the built-in herd of five nodes on this machine]
+    #[arg(long, env = "HERD_FILE", value_name = "FILE")]
+    pub herd_file: Option<PathBuf>,
+    /// Serve these nodes of the herd file only; may be repeated [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub node: Vec<String>,
+    /// Serve one port for any healthy node [default with --upstream: 127.0.0.1:10000]
+    #[arg(long, env = "HERD_GATEWAY_LISTEN", value_name = "IP:PORT")]
+    pub listen: Option<String>,
+    /// Nodes behind the one port, as host:port or http://host:port [default: the herd file's]
+    #[arg(long, env = "HERD_GATEWAY_UPSTREAM", value_name = "ADDRESS", value_delimiter = ',')]
+    pub upstream: Vec<String>,
+    /// Most open connections [default: 10000]
+    #[arg(long, env = "HERD_GATEWAY_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<String>,
+    /// Write every text line in and out to NODE.log in this directory
+    #[arg(long, env = "HERD_LOG_DIR", value_name = "DIR")]
+    pub log_dir: Option<String>,
+    /// Form of the program's own log on standard error: text or json [default: text]
+    #[arg(long, env = "HERD_LOG_FORMAT", value_name = "FORM")]
+    pub log_format: Option<String>,
+    /// What of it is shown, such as "debug" or "herd_gateway=trace,info" [default: info]
+    #[arg(long, env = "HERD_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How long a stopping gateway waits for commands in flight [default: 10s]
+    #[arg(long, env = "HERD_DRAIN_GRACE", value_name = "DURATION")]
+    pub drain_grace: Option<String>,
+    /// Print the resulting configuration and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn nodes_may_be_repeated_or_listed() {
+        let args = Args::parse_from(["herd-gateway", "--node", "a,b", "--node", "c"]);
+        assert_eq!(args.node, ["a", "b", "c"]);
+    }
+}

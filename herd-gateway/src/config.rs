@@ -1,0 +1,99 @@
+//! What a gateway is to do; cannot hold nonsense that would only show later.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use herd_proto::NodeName;
+
+/// What a gateway serves, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The text ports.
+    pub ports: Vec<TextPort>,
+    /// The nodes that ports may name. Those that no port can reach are not dialled.
+    pub nodes: Vec<UpstreamNode>,
+    /// What bounds it.
+    pub limits: Limits,
+    /// How long a stopping gateway waits for commands in flight. Default 10 s.
+    ///
+    /// Longer than any command takes; keep it below the 30 s that Kubernetes gives a pod.
+    pub drain_grace: Duration,
+    /// The directory for files with every text line in and out, one file a port; `None` writes
+    /// none.
+    pub log_lines: Option<PathBuf>,
+}
+
+/// One text port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextPort {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Who answers.
+    pub upstream: Upstream,
+}
+
+/// Who answers for a text port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upstream {
+    /// This node and no other: when it is down, so is the port's service.
+    Named(NodeName),
+    /// Any of the gateway's nodes; the same one as long as it answers.
+    AnyHealthy,
+}
+
+impl Upstream {
+    /// The node's name, or `herd`.
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Named(name) => name.as_str(),
+            Self::AnyHealthy => "herd",
+        }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.label())
+    }
+}
+
+/// A node that can answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamNode {
+    /// Its name; must be its own only where a port names it.
+    pub name: NodeName,
+    /// Host and port of its gRPC services. Names are resolved at each dial.
+    pub address: String,
+}
+
+/// What bounds a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most open connections on all ports; further ones are closed at once. Default 10,000.
+    pub max_connections: usize,
+    /// A client that takes no byte of its answers for this long is dropped. Default 30 s: far
+    /// more than a bad network needs, little enough to free what a stopped reader holds.
+    pub write_stall: Duration,
+    /// A node that does not answer reports for this long is given up. Default 5 s.
+    pub report_timeout: Duration,
+    /// Longest wait for places. Default 5 s: people do not wait longer.
+    pub search_timeout: Duration,
+}
+
+impl Config {
+    /// The default of [`Config::drain_grace`].
+    pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            write_stall: Duration::from_secs(30),
+            report_timeout: Duration::from_secs(5),
+            search_timeout: Duration::from_secs(5),
+        }
+    }
+}

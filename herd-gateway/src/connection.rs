@@ -1,0 +1,265 @@
+//! One text connection: a single loop, so that commands take effect one after the other.
+
+use std::sync::Arc;
+use std::{io, mem};
+
+use bytes::{Bytes, BytesMut};
+use herd_proto::v1;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::Port;
+use crate::line::{Command, Decoder, Iamat, MAX_COMMAND_BYTES, Piece, Whatsat, answer};
+use crate::line_log::Direction;
+use crate::translate::{self, Found, Recorded};
+use crate::upstream::CHUNK_REPORTS_MAX;
+
+/// Room for the first read after a pause; enough for what a person or a script sends at once.
+const FIRST_READ_BYTES: usize = 4 * 1024;
+
+/// Most input taken before it is answered. A client that sends more waits in the kernel's
+/// buffers, and in its own.
+const INPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Answers are written when there are this many bytes of them, or nothing more to answer.
+const OUTPUT_BYTES: usize = 64 * 1024;
+
+/// One client's connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    id: u64,
+    stream: TcpStream,
+    port: Arc<Port>,
+    decoder: Decoder,
+    out: Vec<u8>,
+}
+
+/// A line of a run of reports, in its place among them.
+#[derive(Debug)]
+enum Entry {
+    Report(Box<Iamat>),
+    /// Refused here; only its answer has to wait for those before it.
+    Invalid,
+}
+
+#[derive(Debug, Default)]
+struct Run {
+    lines: Vec<(Bytes, Entry)>,
+    reports: usize,
+    bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Some,
+    Ended,
+}
+
+impl Connection {
+    pub(crate) fn new(id: u64, stream: TcpStream, port: Arc<Port>) -> Self {
+        Self { id, stream, port, decoder: Decoder::default(), out: Vec::new() }
+    }
+
+    /// Answers until the client has sent everything or is gone, or until `stop`; then what was
+    /// received by that time is answered first.
+    ///
+    /// # Errors
+    /// The connection broke, or the client did not read for longer than the write limit.
+    pub(crate) async fn serve(mut self, stop: &CancellationToken) -> io::Result<()> {
+        let mut stopping = false;
+        while !stopping {
+            let input = if let Some(input) = stop.run_until_cancelled(self.read()).await {
+                input?
+            } else {
+                stopping = true;
+                self.read_what_is_there()?
+            };
+            if input == Input::Ended {
+                self.decoder.end_input();
+                stopping = true;
+            }
+            self.answer_all().await?;
+            self.decoder.compact();
+        }
+        self.stream.shutdown().await
+    }
+
+    /// Waits for input and reads what has arrived, up to the limit. No buffer is held while
+    /// nothing arrives.
+    ///
+    /// # Cancel safety
+    /// Nothing that was read is lost.
+    async fn read(&mut self) -> io::Result<Input> {
+        self.stream.readable().await?;
+        let buffer = self.decoder.input();
+        let mut room = FIRST_READ_BYTES;
+        let mut taken = 0;
+        loop {
+            buffer.reserve(room);
+            let space = buffer.capacity() - buffer.len();
+            let count = if taken == 0 {
+                self.stream.read_buf(buffer).await?
+            } else {
+                match self.stream.try_read_buf(buffer) {
+                    Ok(count) => count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+            };
+            taken += count;
+            if count == 0 {
+                return Ok(Input::Ended);
+            }
+            if count < space || taken >= INPUT_BYTES_MAX {
+                break;
+            }
+            room = (room * 2).min(INPUT_BYTES_MAX - taken);
+        }
+        Ok(Input::Some)
+    }
+
+    /// Reads without waiting. An incomplete line that the client may still be typing is left.
+    fn read_what_is_there(&mut self) -> io::Result<Input> {
+        let buffer: &mut BytesMut = self.decoder.input();
+        buffer.reserve(INPUT_BYTES_MAX);
+        match self.stream.try_read_buf(buffer) {
+            Ok(0) => Ok(Input::Ended),
+            Ok(_) => Ok(Input::Some),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Input::Some),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn answer_all(&mut self) -> io::Result<()> {
+        let mut run = Run::default();
+        while let Some(piece) = self.decoder.next_piece() {
+            match piece {
+                Piece::Line(line) => self.answer_line(&mut run, line).await?,
+                Piece::LongStart => {
+                    self.settle(&mut run).await?;
+                    self.out.extend_from_slice(answer::REFUSED);
+                    self.port.log(self.id, Direction::Note, b"refuses a line that is too long");
+                }
+                Piece::LongPart(part) => {
+                    self.port.log(self.id, Direction::In, &part);
+                    self.out.extend_from_slice(&part);
+                    self.flush_if_large().await?;
+                }
+                Piece::LongEnd => self.out.push(b'\n'),
+            }
+        }
+        self.settle(&mut run).await?;
+        self.flush().await
+    }
+
+    async fn answer_line(&mut self, run: &mut Run, line: Bytes) -> io::Result<()> {
+        debug_assert!(line.len() <= MAX_COMMAND_BYTES);
+        self.port.log(self.id, Direction::In, &line);
+        match Command::parse(&line) {
+            Command::Blank => return Ok(()),
+            Command::Iamat(iamat) => run.push(line, Entry::Report(iamat)),
+            Command::Invalid => run.push(line, Entry::Invalid),
+            Command::Whatsat(query) => {
+                self.settle(run).await?;
+                self.flush().await?;
+                // Boxed: a waiting connection should not carry room for a call it does not make.
+                return Box::pin(self.answer_query(&line, &query)).await;
+            }
+        }
+        if run.is_full() { self.settle(run).await } else { Ok(()) }
+    }
+
+    /// Has the reports of a run recorded and answers its lines.
+    async fn settle(&mut self, run: &mut Run) -> io::Result<()> {
+        let run = mem::take(run);
+        let recorded = if run.reports == 0 {
+            None
+        } else {
+            Box::pin(self.port.choice.report(|| run.requests(), run.bytes)).await
+        };
+        self.answer_run(&run, recorded.as_ref());
+        self.flush_if_large().await
+    }
+
+    fn answer_run(&mut self, run: &Run, recorded: Option<&Recorded>) {
+        let mut refused =
+            recorded.iter().flat_map(|recorded| &recorded.refused).copied().peekable();
+        let mut index = 0;
+        for (line, entry) in &run.lines {
+            let start = self.out.len();
+            match (entry, recorded) {
+                (Entry::Report(iamat), Some(Recorded { receive_time, origin, .. })) => {
+                    if refused.next_if_eq(&index).is_some() {
+                        answer::refused(&mut self.out, line);
+                    } else {
+                        let difference = receive_time.since(iamat.time);
+                        answer::recorded(&mut self.out, origin.as_str(), difference, iamat);
+                    }
+                    index += 1;
+                }
+                _ => answer::refused(&mut self.out, line),
+            }
+            self.log_answer(start);
+        }
+    }
+
+    async fn answer_query(&mut self, line: &[u8], query: &Whatsat) -> io::Result<()> {
+        let start = self.out.len();
+        match self.port.choice.search(query).await {
+            Some(Found::Places(location, json)) => {
+                answer::places(&mut self.out, &location, &json);
+            }
+            Some(Found::Nothing) | None => answer::refused(&mut self.out, line),
+        }
+        self.log_answer(start);
+        self.flush_if_large().await
+    }
+
+    fn log_answer(&self, start: usize) {
+        self.port.log(self.id, Direction::Out, self.out[start..].trim_ascii_end());
+    }
+
+    async fn flush_if_large(&mut self) -> io::Result<()> {
+        if self.out.len() >= OUTPUT_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes all answers so far, and gives their memory back.
+    async fn flush(&mut self) -> io::Result<()> {
+        let out = mem::take(&mut self.out);
+        let mut rest = &out[..];
+        while !rest.is_empty() {
+            let written = time::timeout(self.port.write_stall, self.stream.write(rest))
+                .await
+                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "client does not read"))??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest = &rest[written..];
+        }
+        Ok(())
+    }
+}
+
+impl Run {
+    fn push(&mut self, line: Bytes, entry: Entry) {
+        if matches!(entry, Entry::Report(_)) {
+            self.reports += 1;
+            self.bytes += line.len();
+        }
+        self.lines.push((line, entry));
+    }
+
+    fn is_full(&self) -> bool {
+        self.lines.len() >= CHUNK_REPORTS_MAX
+    }
+
+    fn requests(&self) -> Vec<v1::ReportRequest> {
+        let reports = self.lines.iter().filter_map(|(_, entry)| match entry {
+            Entry::Report(iamat) => Some(translate::report_request(iamat)),
+            Entry::Invalid => None,
+        });
+        reports.collect()
+    }
+}

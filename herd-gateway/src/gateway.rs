@@ -1,0 +1,177 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::{Config, Upstream};
+use crate::error::Error;
+use crate::line_log::{Direction, LineLog};
+use crate::listener::{self, Listener};
+use crate::upstream::{self, Choice, LinkLimits, NodeLink};
+
+/// What all connections of one text port share.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) choice: Choice,
+    pub(crate) write_stall: Duration,
+    log: Option<LineLog>,
+}
+
+impl Port {
+    pub(crate) fn new(choice: Choice, write_stall: Duration, log: Option<LineLog>) -> Self {
+        Self { choice, write_stall, log }
+    }
+
+    /// Writes to the line log, if there is one.
+    pub(crate) fn log(&self, connection: u64, direction: Direction, line: &[u8]) {
+        if let Some(log) = &self.log {
+            log.record(connection, direction, line);
+        }
+    }
+}
+
+/// A running gateway. Dropping it cuts everything off; [`Gateway::stop`] is the polite way.
+///
+/// Its tasks: one a text port, which owns the tasks of the port's connections, and one a node.
+#[derive(Debug)]
+pub struct Gateway {
+    addresses: Vec<(Upstream, SocketAddr)>,
+    listeners: JoinSet<()>,
+    links: JoinSet<()>,
+    stop_listening: CancellationToken,
+    stop_links: CancellationToken,
+    permits: Arc<Semaphore>,
+    max_connections: usize,
+    drain_grace: Duration,
+}
+
+/// How a gateway stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were not done when the grace was over, and were cut off.
+    pub connections_cut: usize,
+}
+
+impl Gateway {
+    /// Binds all ports, or none, and starts to serve. Nodes need not be there yet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    #[expect(clippy::unused_async, reason = "binding needs a runtime around it; this asks for one")]
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let (stop_listening, stop_links) = (CancellationToken::new(), CancellationToken::new());
+        let mut links = JoinSet::new();
+        let nodes = dial_all(&config, &mut links, &stop_links)?;
+        let permits = Arc::new(Semaphore::new(config.limits.max_connections));
+        let mut bound = Vec::new();
+        for port in &config.ports {
+            let socket = listener::bind(port.listen).map_err(|source| Error::Bind {
+                address: port.listen,
+                upstream: port.upstream.clone(),
+                source,
+            })?;
+            let address = socket.local_addr().map_or(port.listen, |address| address);
+            let choice = choice(&nodes, &port.upstream)?;
+            let log = match &config.log_lines {
+                None => None,
+                Some(directory) => {
+                    let log = LineLog::open(directory, port.upstream.label());
+                    Some(log.map_err(|source| Error::LineLog {
+                        directory: directory.clone(),
+                        source,
+                    })?)
+                }
+            };
+            let write_stall = config.limits.write_stall;
+            let shared = Arc::new(Port::new(choice, write_stall, log));
+            let permits = Arc::clone(&permits);
+            bound.push((
+                port.upstream.clone(),
+                address,
+                Listener { socket, port: shared, permits },
+            ));
+        }
+        let mut listeners = JoinSet::new();
+        let mut addresses = Vec::new();
+        for (upstream, address, listener) in bound {
+            info!(%upstream, %address, "serving text");
+            listeners.spawn(listener.serve(stop_listening.clone()));
+            addresses.push((upstream, address));
+        }
+        Ok(Self {
+            addresses,
+            listeners,
+            links,
+            stop_listening,
+            stop_links,
+            permits,
+            max_connections: config.limits.max_connections,
+            drain_grace: config.drain_grace,
+        })
+    }
+
+    /// Where each port listens, in the order of the configuration.
+    pub fn addresses(&self) -> Vec<(Upstream, SocketAddr)> {
+        self.addresses.clone()
+    }
+
+    /// Stops accepting, answers what was received, closes. Takes at most the drain grace.
+    pub async fn stop(mut self) -> Drained {
+        self.stop_listening.cancel();
+        let all = async { while self.listeners.join_next().await.is_some() {} };
+        let drained = time::timeout(self.drain_grace, all).await.is_ok();
+        let connections_cut =
+            if drained { 0 } else { self.max_connections - self.permits.available_permits() };
+        if connections_cut > 0 {
+            warn!(connections_cut, "drain grace is over");
+        }
+        self.listeners.shutdown().await;
+        // Last, because connections need them to finish.
+        self.stop_links.cancel();
+        self.links.shutdown().await;
+        Drained { connections_cut }
+    }
+}
+
+/// Starts the links to all nodes that some port needs; ports share them.
+fn dial_all(
+    config: &Config,
+    links: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<BTreeMap<String, Arc<NodeLink>>, Error> {
+    let limits = LinkLimits {
+        report_timeout: config.limits.report_timeout,
+        search_timeout: config.limits.search_timeout,
+    };
+    let any = config.ports.iter().any(|port| port.upstream == Upstream::AnyHealthy);
+    let mut nodes = BTreeMap::new();
+    for node in &config.nodes {
+        let named = Upstream::Named(node.name.clone());
+        if !any && !config.ports.iter().any(|port| port.upstream == named) {
+            continue;
+        }
+        let endpoint = upstream::endpoint(&node.address).map_err(|source| Error::Address {
+            node: node.name.to_string(),
+            address: node.address.clone(),
+            source,
+        })?;
+        let (link, task) = NodeLink::new(node.name.clone(), endpoint, limits, stop.clone());
+        links.spawn(task);
+        nodes.insert(node.name.to_string(), Arc::new(link));
+    }
+    Ok(nodes)
+}
+
+fn choice(nodes: &BTreeMap<String, Arc<NodeLink>>, upstream: &Upstream) -> Result<Choice, Error> {
+    let links: Vec<_> = match upstream {
+        Upstream::Named(name) => nodes.get(name.as_str()).into_iter().cloned().collect(),
+        Upstream::AnyHealthy => nodes.values().cloned().collect(),
+    };
+    if links.is_empty() { Err(Error::NoNode(upstream.clone())) } else { Ok(Choice::new(links)) }
+}

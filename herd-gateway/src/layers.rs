@@ -1,0 +1,211 @@
+//! The layers of settings, and the reading of each one.
+
+use std::time::Duration;
+
+use herd_proto::NodeName;
+use herd_proto::topology::{NodeEntry, Problems, Topology};
+use toml::Value;
+
+use crate::args::Args;
+use crate::config::{Config, Limits, TextPort, Upstream, UpstreamNode};
+use crate::settings::LogFormat;
+
+/// Where the one port listens if nothing is said.
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:10000";
+
+/// Each setting as text, from the highest layer that has it.
+#[derive(Debug, Default)]
+pub(crate) struct Layered {
+    pub(crate) nodes: Vec<String>,
+    pub(crate) listen: Option<String>,
+    pub(crate) upstream: Vec<String>,
+    pub(crate) max_connections: Option<String>,
+    pub(crate) log_dir: Option<String>,
+    pub(crate) log_format: Option<String>,
+    pub(crate) log: Option<String>,
+    pub(crate) drain_grace: Option<String>,
+}
+
+impl Layered {
+    pub(crate) fn from_table(table: &toml::Table, problems: &mut Problems) -> Self {
+        let mut layer = Self::default();
+        for (key, value) in table {
+            let mut set = |setting: &mut Option<String>| match value {
+                Value::String(text) => *setting = Some(text.clone()),
+                Value::Integer(number) => *setting = Some(number.to_string()),
+                _ => problems.add(format_args!("herd file, [gateway]: {key} must be a string")),
+            };
+            match key.as_str() {
+                "listen" => set(&mut layer.listen),
+                "max_connections" => set(&mut layer.max_connections),
+                "log_dir" => set(&mut layer.log_dir),
+                "log_format" => set(&mut layer.log_format),
+                "log" => set(&mut layer.log),
+                "drain_grace" => set(&mut layer.drain_grace),
+                "nodes" => layer.nodes = list(key, value, problems),
+                "upstream" => layer.upstream = list(key, value, problems),
+                _ => problems.add(format_args!("herd file, [gateway]: unknown setting {key}")),
+            }
+        }
+        layer
+    }
+
+    /// Puts flags and environment over the file.
+    pub(crate) fn under(self, args: &Args) -> Self {
+        let args = args.clone();
+        // A variable that is set to nothing, as in `HERD_LOG_DIR= herd-gateway`, is not set.
+        let list = |mut over: Vec<String>, under| {
+            over.retain(|item| !item.is_empty());
+            if over.is_empty() { under } else { over }
+        };
+        let one = |over: Option<String>, under| over.filter(|text| !text.is_empty()).or(under);
+        Self {
+            nodes: list(args.node, self.nodes),
+            listen: one(args.listen, self.listen),
+            upstream: list(args.upstream, self.upstream),
+            max_connections: one(args.max_connections, self.max_connections),
+            log_dir: one(args.log_dir, self.log_dir),
+            log_format: one(args.log_format, self.log_format),
+            log: one(args.log, self.log),
+            drain_grace: one(args.drain_grace, self.drain_grace),
+        }
+    }
+
+    pub(crate) fn ports_and_nodes(
+        &self,
+        herd: &Topology,
+        problems: &mut Problems,
+    ) -> (Vec<TextPort>, Vec<UpstreamNode>) {
+        if self.listen.is_none() && self.upstream.is_empty() {
+            return self.ports_of_nodes(herd, problems);
+        }
+        let nodes = if self.upstream.is_empty() {
+            self.chosen(herd, problems).map(upstream_node).collect()
+        } else {
+            if !self.nodes.is_empty() {
+                problems.add("node and upstream: give one of them");
+            }
+            self.upstream_nodes(problems)
+        };
+        let listen = self.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
+        let ports =
+            listen.parse().map(|listen| TextPort { listen, upstream: Upstream::AnyHealthy });
+        if ports.is_err() {
+            problems.add(format_args!("listen: must be IP:port, got {listen:?}"));
+        }
+        let ports = ports.into_iter().collect();
+        (ports, nodes)
+    }
+
+    /// One port for each node that has one in the herd file.
+    fn ports_of_nodes(
+        &self,
+        herd: &Topology,
+        problems: &mut Problems,
+    ) -> (Vec<TextPort>, Vec<UpstreamNode>) {
+        let (mut ports, mut nodes) = (Vec::new(), Vec::new());
+        for node in self.chosen(herd, problems).collect::<Vec<_>>() {
+            match node.text {
+                Some(listen) => {
+                    ports.push(TextPort { listen, upstream: Upstream::Named(node.name.clone()) });
+                    nodes.push(upstream_node(node));
+                }
+                None if self.nodes.is_empty() => {}
+                None => problems.add(format_args!(
+                    "node: {} has no text port in the herd file (add text, or use --listen)",
+                    node.name
+                )),
+            }
+        }
+        if ports.is_empty() && problems.is_empty() {
+            problems.add("herd file: no node has a text port (add text, or use --listen)");
+        }
+        (ports, nodes)
+    }
+
+    /// The nodes of the herd file that were asked for.
+    fn chosen<'a>(
+        &self,
+        herd: &'a Topology,
+        problems: &mut Problems,
+    ) -> impl Iterator<Item = &'a NodeEntry> + use<'a> {
+        let nodes = self.nodes.clone();
+        for name in &nodes {
+            if !herd.nodes.iter().any(|node| node.name.as_str() == name) {
+                let known = herd.names();
+                problems.add(format_args!("node: {name:?} is not in the herd file ({known})"));
+            }
+        }
+        herd.nodes.iter().filter(move |node| {
+            nodes.is_empty() || nodes.iter().any(|name| name == node.name.as_str())
+        })
+    }
+
+    fn upstream_nodes(&self, problems: &mut Problems) -> Vec<UpstreamNode> {
+        let mut nodes = Vec::new();
+        for (index, given) in self.upstream.iter().enumerate() {
+            let address = given.strip_prefix("http://").unwrap_or(given).trim_end_matches('/');
+            let sound = address.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
+            });
+            let name = NodeName::parse(&format!("upstream-{}", index + 1));
+            match name {
+                Ok(name) if sound => nodes.push(UpstreamNode { name, address: address.into() }),
+                _ => problems.add(format_args!("upstream: must be host:port, got {given:?}")),
+            }
+        }
+        nodes
+    }
+
+    pub(crate) fn max_connections(&self, problems: &mut Problems) -> usize {
+        let default = Limits::default().max_connections;
+        let Some(text) = &self.max_connections else { return default };
+        match text.parse() {
+            Ok(count) if (1..=MAX_CONNECTIONS_MAX).contains(&count) => count,
+            _ => {
+                problems.add(format_args!(
+                    "max_connections: must be 1 to {MAX_CONNECTIONS_MAX}, got {text:?}"
+                ));
+                default
+            }
+        }
+    }
+
+    pub(crate) fn drain_grace(&self, problems: &mut Problems) -> Duration {
+        let Some(text) = &self.drain_grace else { return Config::DRAIN_GRACE };
+        humantime::parse_duration(text).unwrap_or_else(|error| {
+            problems.add(format_args!("drain_grace: {error}, got {text:?}"));
+            Config::DRAIN_GRACE
+        })
+    }
+
+    pub(crate) fn log_format(&self, problems: &mut Problems) -> LogFormat {
+        let Some(text) = &self.log_format else { return LogFormat::default() };
+        text.parse().unwrap_or_else(|()| {
+            problems.add(format_args!("log_format: must be text or json, got {text:?}"));
+            LogFormat::default()
+        })
+    }
+}
+
+/// More than a process can have sockets.
+const MAX_CONNECTIONS_MAX: usize = 1_000_000;
+
+fn upstream_node(node: &NodeEntry) -> UpstreamNode {
+    UpstreamNode { name: node.name.clone(), address: node.address.clone() }
+}
+
+/// A list of strings, or one string with commas.
+fn list(key: &str, value: &Value, problems: &mut Problems) -> Vec<String> {
+    let list = match value {
+        Value::String(text) => Some(text.split(',').map(|part| part.trim().into()).collect()),
+        Value::Array(items) => {
+            items.iter().map(|item| item.as_str().map(String::from)).collect::<Option<Vec<_>>>()
+        }
+        _ => None,
+    };
+    list.unwrap_or_else(|| {
+        problems.add(format_args!("herd file, [gateway]: {key} must be a list of strings"));
+        Vec::new()
+    })
+}

@@ -1,0 +1,115 @@
+//! Keeps one node's `ReportStream` open.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use herd_proto::NodeName;
+use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use tracing::{info, warn};
+
+use super::LinkError;
+use super::backoff::Backoff;
+use super::queue::Queue;
+use super::session::Session;
+
+/// Shortest distance of two dials: a flood of lines to a node that is down makes at most fifty
+/// dials a second, and the first line after its return waits no longer than this.
+const DIALS_APART: Duration = Duration::from_millis(20);
+
+/// A failed dial that took longer was not refused but ignored, and the next one would be, too.
+const PROMPT: Duration = Duration::from_millis(500);
+
+/// A stream that lived this long counts as a success; shorter ones keep the pauses growing.
+const STABLE: Duration = Duration::from_secs(5);
+
+/// How a link is, for everyone who chooses among links.
+#[derive(Debug, Default)]
+pub(super) struct LinkState(AtomicU8);
+
+impl LinkState {
+    const DOWN: u8 = 0;
+    const UP: u8 = 1;
+    const SILENT: u8 = 2;
+
+    /// Whether the stream is open.
+    pub(super) fn is_up(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::UP
+    }
+
+    /// Whether the node was last found to swallow what is sent to it. Nobody should wait for it
+    /// until a dial in the background has succeeded.
+    pub(super) fn is_silent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::SILENT
+    }
+
+    fn set(&self, state: u8) -> u8 {
+        self.0.swap(state, Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct LinkTask {
+    pub(super) name: NodeName,
+    pub(super) endpoint: Endpoint,
+    pub(super) queue: Queue,
+    pub(super) state: Arc<LinkState>,
+    pub(super) answer_timeout: Duration,
+}
+
+impl LinkTask {
+    /// Dials, serves and redials until told to stop. Whoever waits then is told.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.keep_open()).await;
+        self.queue.fail_all(LinkError::Unreachable);
+    }
+
+    async fn keep_open(&mut self) {
+        let mut backoff = Backoff::new();
+        let mut first = true;
+        loop {
+            let dialled = Instant::now();
+            match Session::open(&self.endpoint, self.answer_timeout).await {
+                Ok(session) => {
+                    self.state.set(LinkState::UP);
+                    info!(node = %self.name, address = %self.address(), "node reached");
+                    let ended = session.run(&mut self.queue).await;
+                    let silent = ended.error == LinkError::Silent;
+                    self.state.set(if silent { LinkState::SILENT } else { LinkState::DOWN });
+                    warn!(node = %self.name, reason = ended.reason, "node lost");
+                    if silent {
+                        self.queue.fail_all(LinkError::Silent);
+                    }
+                    if dialled.elapsed() >= STABLE {
+                        backoff = Backoff::new();
+                    }
+                }
+                Err(failed) => {
+                    let silent = failed.error == LinkError::Silent || dialled.elapsed() >= PROMPT;
+                    let now = if silent { LinkState::SILENT } else { LinkState::DOWN };
+                    let before = self.state.set(now);
+                    if first || before != now {
+                        let address = self.address();
+                        warn!(node = %self.name, %address, reason = failed.reason, "node not reached");
+                    }
+                    self.queue.fail_all(LinkError::Unreachable);
+                }
+            }
+            first = false;
+            self.pause(backoff.next_pause(), dialled + DIALS_APART).await;
+        }
+    }
+
+    /// Waits for the next dial: until `pause` is over or somebody has something to send, but not
+    /// before `earliest`.
+    async fn pause(&mut self, pause: Duration, earliest: Instant) {
+        let _ = time::timeout(pause, self.queue.filled()).await;
+        time::sleep_until(earliest).await;
+    }
+
+    fn address(&self) -> &str {
+        self.endpoint.uri().authority().map_or("", |authority| authority.as_str())
+    }
+}

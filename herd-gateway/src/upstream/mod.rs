@@ -1,0 +1,25 @@
+//! The way to the nodes: one long-lived link a node, and the choice among nodes.
+
+mod backoff;
+mod choose;
+mod endpoint;
+mod link_task;
+mod node_link;
+mod queue;
+mod session;
+
+pub(crate) use choose::Choice;
+pub(crate) use endpoint::endpoint;
+pub(crate) use node_link::{LinkLimits, NodeLink};
+pub(crate) use queue::CHUNK_REPORTS_MAX;
+
+/// Why a node did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkError {
+    /// There was no connection, so nothing was sent.
+    Unreachable,
+    /// The connection ended before the answer came; a repetition may succeed.
+    Broken,
+    /// No answer came in time.
+    Silent,
+}

@@ -1,0 +1,156 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use herd_proto::v1::locations_client::LocationsClient;
+use herd_proto::v1::places_client::PlacesClient;
+use herd_proto::{LocationRecord, MAX_MESSAGE_BYTES, NodeName, v1};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use super::LinkError;
+use super::endpoint::CONNECT_TIMEOUT;
+use super::link_task::{LinkState, LinkTask};
+use super::queue::{self, Chunk};
+use crate::line::Whatsat;
+use crate::translate::{self, CallFailure, Found, Recorded};
+
+/// Longest wait for the location alone, after the places have failed; it is one look-up.
+const GET_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One node, as connections see it.
+///
+/// Reports share one long-lived stream on a connection of its own. Queries are single calls on a
+/// second connection, so that a large answer never stands in the way of reports.
+#[derive(Debug)]
+pub(crate) struct NodeLink {
+    queue: mpsc::Sender<Chunk>,
+    state: Arc<LinkState>,
+    calls: Channel,
+    report_timeout: Duration,
+    search_timeout: Duration,
+}
+
+/// What of the gateway's limits concerns a link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LinkLimits {
+    /// Longest wait for the answer to a message of reports.
+    pub(crate) report_timeout: Duration,
+    /// Longest wait for places; the node is told.
+    pub(crate) search_timeout: Duration,
+}
+
+impl NodeLink {
+    /// A link, and the work that keeps it open until `stop`.
+    pub(crate) fn new(
+        name: NodeName,
+        endpoint: Endpoint,
+        limits: LinkLimits,
+        stop: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let LinkLimits { report_timeout, search_timeout } = limits;
+        let (sender, queue) = queue::queue();
+        let state = Arc::new(LinkState::default());
+        let calls = endpoint.connect_lazy();
+        let task = LinkTask {
+            name,
+            endpoint,
+            queue,
+            state: Arc::clone(&state),
+            answer_timeout: report_timeout,
+        };
+        let link = Self { queue: sender, state, calls, report_timeout, search_timeout };
+        (link, task.run(stop))
+    }
+
+    /// Whether the node answered last.
+    pub(super) fn is_up(&self) -> bool {
+        self.state.is_up()
+    }
+
+    /// Reports, in order, at most [`CHUNK_REPORTS_MAX`](super::CHUNK_REPORTS_MAX) with lines of
+    /// `line_bytes` together.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the waiting; the reports may still be recorded.
+    pub(super) async fn report(
+        &self,
+        reports: Vec<v1::ReportRequest>,
+        line_bytes: usize,
+    ) -> Result<Recorded, LinkError> {
+        if self.state.is_silent() {
+            return Err(LinkError::Unreachable);
+        }
+        let (reply, answer) = oneshot::channel();
+        let exchange = async {
+            let chunk = Chunk { reports, line_bytes, reply };
+            self.queue.send(chunk).await.map_err(|_| LinkError::Unreachable)?;
+            answer.await.unwrap_or(Err(LinkError::Broken))
+        };
+        // The link has limits of its own; this one is for waiting in its queue.
+        time::timeout(self.report_timeout + CONNECT_TIMEOUT, exchange)
+            .await
+            .unwrap_or(Err(LinkError::Silent))
+    }
+
+    /// Asks what is near a client. When the node knows the client and only its places provider
+    /// failed, the answer says so in the provider's form.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub(super) async fn search(&self, query: &Whatsat) -> Result<Found, LinkError> {
+        if self.state.is_silent() {
+            return Err(LinkError::Unreachable);
+        }
+        let mut places = PlacesClient::new(self.calls.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let request = within(self.search_timeout, translate::search_request(query));
+        let failure = match bounded(self.search_timeout, places.search(request)).await {
+            Ok(response) => return Ok(Found::from_response(response)),
+            Err(failure) => failure,
+        };
+        match failure {
+            CallFailure::Lost => Err(LinkError::Broken),
+            CallFailure::Refused => Ok(Found::Nothing),
+            CallFailure::Places(failure) => match self.get(query).await? {
+                Some(location) => Ok(Found::Places(Box::new(location), failure.json())),
+                None => Ok(Found::Nothing),
+            },
+        }
+    }
+
+    async fn get(&self, query: &Whatsat) -> Result<Option<LocationRecord>, LinkError> {
+        let mut locations = LocationsClient::new(self.calls.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let request = v1::GetRequest { client_id: query.client.as_str().into() };
+        match bounded(GET_TIMEOUT, locations.get(within(GET_TIMEOUT, request))).await {
+            Ok(response) => Ok(response.location.and_then(|location| location.try_into().ok())),
+            Err(CallFailure::Refused) => Ok(None),
+            Err(CallFailure::Lost) => Err(LinkError::Broken),
+            Err(CallFailure::Places(_)) => Err(LinkError::Silent),
+        }
+    }
+}
+
+/// A request whose deadline the node is told.
+fn within<T>(deadline: Duration, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    request
+}
+
+/// The deadline in the request begins when there is a connection; this one covers dialling.
+async fn bounded<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, CallFailure> {
+    match time::timeout(deadline + CONNECT_TIMEOUT, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(CallFailure::from(&status)),
+        Err(_) => Err(CallFailure::Lost),
+    }
+}

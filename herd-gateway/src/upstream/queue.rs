@@ -1,0 +1,161 @@
+//! Chunks of reports on their way into messages.
+
+use std::future;
+
+use herd_proto::{MAX_MESSAGE_BYTES, v1};
+use tokio::sync::{mpsc, oneshot};
+
+use super::LinkError;
+use crate::translate::Recorded;
+
+/// Most reports of one connection in one chunk, and of all connections in one message. A message
+/// of this many costs a node well under a millisecond, so that none waits long behind another.
+pub(crate) const CHUNK_REPORTS_MAX: usize = 1024;
+
+/// Most bytes of lines merged into one message. A report is never much longer than its line, so
+/// this stays far below what a node takes.
+const MESSAGE_LINE_BYTES_MAX: usize = MAX_MESSAGE_BYTES / 4;
+
+/// Most chunks that wait for a node. Each connection has at most one; whoever finds the queue
+/// full waits, and with it only its own client.
+const QUEUE_CHUNKS: usize = 1024;
+
+/// Some reports of one connection, in order.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    /// The reports, 1 to [`CHUNK_REPORTS_MAX`].
+    pub(super) reports: Vec<v1::ReportRequest>,
+    /// Length of the lines they come from.
+    pub(super) line_bytes: usize,
+    /// Who waits.
+    pub(super) reply: Reply,
+}
+
+/// Where a chunk's answer goes. The asker may have given up; then nobody listens.
+pub(super) type Reply = oneshot::Sender<Result<Recorded, LinkError>>;
+
+pub(super) fn queue() -> (mpsc::Sender<Chunk>, Queue) {
+    let (sender, receiver) = mpsc::channel(QUEUE_CHUNKS);
+    (sender, Queue { receiver, head: None })
+}
+
+/// The receiving end, with a look at its head.
+#[derive(Debug)]
+pub(super) struct Queue {
+    receiver: mpsc::Receiver<Chunk>,
+    head: Option<Chunk>,
+}
+
+/// Chunks merged into one message.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) reports: Vec<v1::ReportRequest>,
+    /// Size and asker of each chunk.
+    pub(super) askers: Vec<(usize, Reply)>,
+}
+
+impl Queue {
+    /// Waits until a chunk is there. When all senders are gone it waits for ever: that is so
+    /// only while the gateway stops, and then this task is about to be ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn filled(&mut self) {
+        if self.head.is_none() {
+            self.head = self.receiver.recv().await;
+            if self.head.is_none() {
+                future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Merges the chunks that are here now, without waiting for more. Chunks are never split.
+    pub(super) fn next_message(&mut self) -> Option<Message> {
+        let first = self.take_head()?;
+        let mut line_bytes = first.line_bytes;
+        let mut askers = vec![(first.reports.len(), first.reply)];
+        let mut reports = first.reports;
+        while let Some(chunk) = self.take_head() {
+            line_bytes += chunk.line_bytes;
+            if reports.len() + chunk.reports.len() > CHUNK_REPORTS_MAX
+                || line_bytes > MESSAGE_LINE_BYTES_MAX
+            {
+                self.head = Some(chunk);
+                break;
+            }
+            askers.push((chunk.reports.len(), chunk.reply));
+            reports.extend(chunk.reports);
+        }
+        Some(Message { reports, askers })
+    }
+
+    /// Tells everyone who waits now that there will be no answer.
+    pub(super) fn fail_all(&mut self, error: LinkError) {
+        while let Some(chunk) = self.take_head() {
+            let _ = chunk.reply.send(Err(error));
+        }
+    }
+
+    fn take_head(&mut self) -> Option<Chunk> {
+        self.head.take().or_else(|| self.receiver.try_recv().ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(reports: usize, line_bytes: usize) -> Chunk {
+        let reports = vec![v1::ReportRequest::default(); reports];
+        Chunk { reports, line_bytes, reply: oneshot::channel().0 }
+    }
+
+    fn sizes(queue: &mut Queue) -> Vec<Vec<usize>> {
+        std::iter::from_fn(|| queue.next_message())
+            .map(|message| message.askers.iter().map(|(size, _)| *size).collect())
+            .collect()
+    }
+
+    #[test]
+    fn whole_chunks_are_merged_up_to_the_limit_of_reports() {
+        let (sender, mut queue) = queue();
+        for reports in [1000, 24, 1, 1024, 1] {
+            sender.try_send(chunk(reports, 100)).unwrap();
+        }
+        assert_eq!(sizes(&mut queue), [vec![1000, 24], vec![1], vec![1024], vec![1]]);
+    }
+
+    #[test]
+    fn whole_chunks_are_merged_up_to_the_limit_of_bytes() {
+        let (sender, mut queue) = queue();
+        for line_bytes in [MESSAGE_LINE_BYTES_MAX, 1, MESSAGE_LINE_BYTES_MAX - 1, 1] {
+            sender.try_send(chunk(1, line_bytes)).unwrap();
+        }
+        assert_eq!(sizes(&mut queue), [vec![1], vec![1, 1], vec![1]]);
+    }
+
+    #[tokio::test]
+    async fn failing_reaches_the_head_and_the_rest() {
+        let (sender, mut queue) = queue();
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            let (reply, answer) = oneshot::channel();
+            sender.try_send(Chunk { reply, ..chunk(1, 1) }).unwrap();
+            answers.push(answer);
+        }
+        queue.filled().await;
+        queue.fail_all(LinkError::Unreachable);
+        for answer in answers {
+            assert_eq!(answer.await.unwrap(), Err(LinkError::Unreachable));
+        }
+    }
+
+    #[test]
+    fn the_queue_has_an_end() {
+        let (sender, _queue) = queue();
+        for _ in 0..QUEUE_CHUNKS {
+            sender.try_send(chunk(1, 1)).unwrap();
+        }
+        assert!(sender.try_send(chunk(1, 1)).is_err());
+    }
+}

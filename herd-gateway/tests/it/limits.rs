@@ -1,0 +1,104 @@
+use std::time::Duration;
+
+use herd_gateway::{Config, Error, Gateway, Limits};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::fake_node::{FakeNode, Script};
+use crate::support::{Client, ask, iamat, in_time, named, recorded, start};
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_dropped_and_harms_nobody() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let config = named(node.address);
+    let limits = Limits { write_stall: Duration::from_millis(200), ..config.limits };
+    let (_gateway, address) = start(Config { limits, ..config }).await;
+    let mut stalled = Client::connect(address).await;
+    let lines = iamat("greedy").repeat(1000);
+    let flood = async { while stalled.0.write_all(lines.as_bytes()).await.is_ok() {} };
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(ask(address, iamat("kiwi")).await, recorded("kiwi"));
+        }
+    };
+    in_time("the stalled client to be dropped", async { tokio::join!(flood, others) }).await;
+}
+
+#[tokio::test]
+async fn an_endless_line_harms_nobody() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let (_gateway, address) = start(named(node.address)).await;
+    let mut endless = Client::connect(address).await;
+    endless.send("IAMAT ").await;
+    for round in 0..50 {
+        endless.send("z".repeat(10_000)).await;
+        if round == 0 {
+            endless.expect("? IAMAT ").await;
+        }
+        endless.expect(&"z".repeat(10_000)).await;
+        assert_eq!(ask(address, iamat("kiwi")).await, recorded("kiwi"));
+    }
+}
+
+#[tokio::test]
+async fn an_idle_client_is_not_cut_off_and_costs_others_nothing() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let (_gateway, address) = start(named(node.address)).await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(Client::connect(address).await);
+    }
+    idle[0].send("IAMAT ki").await;
+    assert_eq!(ask(address, iamat("moa")).await, recorded("moa"));
+    idle[0].send("wi +34.068930-118.445127 1700000000\n").await;
+    idle[0].expect(&recorded("kiwi")).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_until_others_end() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let config = named(node.address);
+    let limits = Limits { max_connections: 2, ..config.limits };
+    let (_gateway, address) = start(Config { limits, ..config }).await;
+    let mut allowed = [Client::connect(address).await, Client::connect(address).await];
+    for client in &mut allowed {
+        client.send(iamat("kiwi")).await;
+        client.expect(&recorded("kiwi")).await;
+    }
+    Client::connect(address).await.expect_end().await;
+    let [first, _second] = allowed;
+    drop(first);
+    in_time("a free place", async {
+        loop {
+            let mut client = Client::connect(address).await;
+            client.send(iamat("kiwi")).await;
+            let mut byte = [0];
+            if tokio::io::AsyncReadExt::read(&mut client.0, &mut byte).await.is_ok_and(|n| n == 1) {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_and_nothing_stays_bound() {
+    let config = named(crate::fake_node::nobody());
+    let (_first, taken) = start(config.clone()).await;
+    let mut second = config.clone();
+    second.ports.push(config.ports[0].clone());
+    second.ports[1].listen = taken;
+    let error = Gateway::start(second).await.unwrap_err();
+    assert!(matches!(error, Error::Bind { address, .. } if address == taken));
+    let shown = error.to_string();
+    assert!(shown.contains("Bailey") && shown.contains(&format!(":{}", taken.port())), "{shown}");
+}
+
+#[tokio::test]
+async fn a_port_for_a_node_that_is_not_there_is_an_error() {
+    let mut config = named(crate::fake_node::nobody());
+    config.nodes.clear();
+    assert!(matches!(Gateway::start(config).await, Err(Error::NoNode(_))));
+    let mut config = named(crate::fake_node::nobody());
+    config.nodes[0].address = "no address".into();
+    assert!(matches!(Gateway::start(config).await, Err(Error::Address { .. })));
+}

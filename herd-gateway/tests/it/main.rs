@@ -1,0 +1,15 @@
+//! The gateway over real sockets, in front of nodes that do what a test tells them to.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod batching;
+mod drain;
+mod fake_node;
+mod framing;
+mod limits;
+mod line_log;
+mod lines;
+mod nodes;
+mod places;
+mod support;
+mod tidy;
