@@ -1,0 +1,231 @@
+use std::fmt;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use herd_proto::v1::locations_client::LocationsClient;
+use herd_proto::v1::node_client::NodeClient;
+use herd_proto::v1::places_client::PlacesClient;
+use herd_proto::{ClientId, LocationRecord, MAX_MESSAGE_BYTES, Report, SearchQuery, v1};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
+
+use crate::{Error, ReportStream, Unreachable, Watch};
+
+/// Longest wait for a connection. A node that is up answers within one round trip, so two
+/// seconds leave room for a lost packet and for little more.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest wait for an answer where the caller does not choose one.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often an idle connection is probed, so that a watcher notices a vanished node.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a probe may go unanswered.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One connection to one node.
+///
+/// Cheap to clone; clones share the connection. Calls may run at the same time. All of them are
+/// cancel-safe in that dropping one leaves the client usable; whether the node saw the request
+/// is then unknown.
+#[derive(Clone)]
+pub struct Client {
+    address: String,
+    deadline: Duration,
+    channel: Channel,
+}
+
+/// The answer to one report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The report as the node recorded it.
+    pub location: LocationRecord,
+    /// Whether it was the newest of its client.
+    pub applied: bool,
+}
+
+/// The answer to a search for places.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundPlaces {
+    /// The location that was searched around.
+    pub location: LocationRecord,
+    /// The places, in the provider's order.
+    pub places: Vec<v1::Place>,
+    /// The same as Nearby Search (legacy) JSON; empty unless asked for.
+    pub legacy_json: String,
+    /// The provider's outcome, such as "OK" or "ZERO_RESULTS".
+    pub status: String,
+    /// Which provider answered.
+    pub provider: String,
+}
+
+impl Client {
+    /// Connects to the node at `address` (host and port), within [`CONNECT_TIMEOUT`] or
+    /// `deadline`, whichever is shorter. `deadline` then holds for each call.
+    ///
+    /// # Errors
+    /// [`Error::Address`] and [`Error::Unreachable`].
+    pub async fn connect(address: &str, deadline: Duration) -> Result<Self, Error> {
+        let bad = || Error::Address { address: address.into() };
+        if !address.rsplit_once(':').is_some_and(|(host, port)| {
+            !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
+        }) {
+            return Err(bad());
+        }
+        let patience = CONNECT_TIMEOUT.min(deadline);
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|_| bad())?
+            .connect_timeout(patience)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PROBE_EVERY)
+            .keep_alive_timeout(PROBE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .user_agent(concat!("herd-cli/", env!("CARGO_PKG_VERSION")))
+            .map_err(|_| bad())?;
+        let started = Instant::now();
+        // The endpoint's own limit starts after the name is resolved; this one does not.
+        let channel = tokio::time::timeout(patience, endpoint.connect())
+            .await
+            .map_err(|_| Error::Unreachable {
+                address: address.into(),
+                reason: Unreachable::Silent { after: patience },
+            })?
+            .map_err(|error| Error::unreachable(address, &error, patience))?;
+        tracing::debug!(address, elapsed = ?started.elapsed(), "connected");
+        Ok(Self { address: address.into(), deadline, channel })
+    }
+
+    /// Where the node is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Records where a client is.
+    pub async fn report(&self, report: Report) -> Result<Recorded, Error> {
+        let request = report.into_request();
+        let mut locations = self.locations();
+        let answer = self.call("Locations/Report", locations.report(self.timed(request))).await?;
+        Ok(Recorded { location: self.location(answer.location)?, applied: answer.applied })
+    }
+
+    /// Opens a stream for many reports.
+    pub async fn report_stream(&self) -> Result<ReportStream, Error> {
+        ReportStream::open(self).await
+    }
+
+    /// The newest known location of `client`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the node knows no such client, among others.
+    pub async fn get(&self, client: &ClientId) -> Result<LocationRecord, Error> {
+        let request = v1::GetRequest { client_id: client.as_str().into() };
+        let mut locations = self.locations();
+        let answer = self.call("Locations/Get", locations.get(self.timed(request))).await?;
+        self.location(answer.location)
+    }
+
+    /// Places near a client.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the node knows no such client, among others.
+    pub async fn search(&self, query: &SearchQuery) -> Result<FoundPlaces, Error> {
+        let view = match (query.places, query.legacy_json) {
+            (true, true) => v1::SearchView::Full,
+            (false, true) => v1::SearchView::LegacyJson,
+            _ => v1::SearchView::Places,
+        };
+        let request = v1::SearchRequest {
+            client_id: query.client.as_str().into(),
+            radius_meters: Some(query.radius_meters),
+            max_results: Some(query.max_results),
+            view: view.into(),
+        };
+        let mut places =
+            PlacesClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let answer = self.call("Places/Search", places.search(self.timed(request))).await?;
+        Ok(FoundPlaces {
+            location: self.location(answer.location)?,
+            places: answer.places,
+            legacy_json: answer.legacy_json,
+            status: answer.status,
+            provider: answer.provider,
+        })
+    }
+
+    /// Follows the locations of `clients`, of all clients when it is empty; first those known
+    /// now if `include_current`. The deadline holds for the opening only.
+    pub async fn watch(&self, clients: &[ClientId], include_current: bool) -> Result<Watch, Error> {
+        Watch::open(self, clients, include_current).await
+    }
+
+    /// How the node is.
+    pub async fn status(&self) -> Result<v1::GetStatusResponse, Error> {
+        let request = self.timed(v1::GetStatusRequest {});
+        let mut node =
+            NodeClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        self.call("Node/GetStatus", node.get_status(request)).await
+    }
+
+    pub(crate) fn locations(&self) -> LocationsClient<Channel> {
+        LocationsClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Waits for the answer of one call, at most the deadline.
+    pub(crate) async fn call<T>(
+        &self,
+        rpc: &'static str,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        let started = Instant::now();
+        let answer = tokio::time::timeout(self.deadline, answer).await;
+        tracing::debug!(
+            rpc,
+            address = %self.address,
+            deadline = ?self.deadline,
+            elapsed = ?started.elapsed(),
+            ok = matches!(answer, Ok(Ok(_))),
+            "called",
+        );
+        match answer {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.refused(rpc, &status)),
+            Err(_) => Err(self.too_late(rpc)),
+        }
+    }
+
+    pub(crate) fn refused(&self, rpc: &'static str, status: &Status) -> Error {
+        Error::from_status(&self.address, rpc, status, self.deadline)
+    }
+
+    pub(crate) fn too_late(&self, rpc: &'static str) -> Error {
+        Error::Deadline { address: self.address.clone(), rpc, after: self.deadline }
+    }
+
+    pub(crate) fn location(&self, location: Option<v1::Location>) -> Result<LocationRecord, Error> {
+        LocationRecord::try_from(location.unwrap_or_default()).map_err(|violations| Error::Answer {
+            address: self.address.clone(),
+            problem: violations.to_string(),
+        })
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// A request that tells the node how long its caller waits.
+    fn timed<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(self.deadline);
+        request
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("address", &self.address)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

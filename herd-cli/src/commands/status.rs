@@ -1,0 +1,261 @@
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use herd_cli::Client;
+use herd_proto::v1;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::Target;
+use crate::args::StatusArgs;
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::output::{Answer, Output, printable, table};
+
+pub(super) async fn run(
+    args: StatusArgs,
+    target: Target,
+    output: &mut Output,
+) -> Result<ExitCode, Failure> {
+    let nodes = if args.all || target.node.is_none() {
+        let entries = target.topology.nodes.iter();
+        entries.map(|entry| (entry.name.to_string(), entry.address.clone())).collect()
+    } else {
+        let address = target.address()?;
+        vec![(target.node.clone().unwrap_or_default(), address)]
+    };
+    let herd = Herd::new(ask_all(nodes, target.timeout).await);
+    output.answer(&herd)?;
+    Ok(match herd.up {
+        0 => ExitCode::Unavailable,
+        up if up < herd.nodes.len() => ExitCode::Partial,
+        _ => ExitCode::Success,
+    })
+}
+
+/// Asks all nodes at the same time, so that one that is down delays nobody.
+async fn ask_all(nodes: Vec<(String, String)>, timeout: Duration) -> Vec<NodeView> {
+    let mut asking = JoinSet::new();
+    for (index, (name, address)) in nodes.into_iter().enumerate() {
+        asking.spawn(async move {
+            let status = match Client::connect(&address, timeout).await {
+                Ok(client) => client.status().await,
+                Err(error) => Err(error),
+            };
+            let view = match status {
+                Ok(status) => NodeView::up(address, &status),
+                Err(error) => NodeView::down(name, address, error.to_string()),
+            };
+            (index, view)
+        });
+    }
+    let mut views = asking.join_all().await;
+    views.sort_by_key(|(index, _)| *index);
+    views.into_iter().map(|(_, view)| view).collect()
+}
+
+#[derive(Serialize)]
+struct Herd {
+    /// How many of the nodes answered.
+    up: usize,
+    /// Whether all nodes that answered hold the same; null when none did.
+    digests_equal: Option<bool>,
+    nodes: Vec<NodeView>,
+}
+
+/// One node; what only it can tell is null when it is down.
+#[derive(Serialize)]
+struct NodeView {
+    name: String,
+    address: String,
+    /// ready, not_ready or down.
+    state: &'static str,
+    error: Option<String>,
+    status: Option<StatusView>,
+}
+
+#[derive(Serialize)]
+struct StatusView {
+    cluster: String,
+    version: String,
+    uptime_seconds: f64,
+    clients: u64,
+    /// 16 hexadecimal digits.
+    digest: String,
+    peers_up: usize,
+    peers: Vec<PeerView>,
+    /// Records that wait to be sent or acknowledged, over all peers.
+    pending: u64,
+    watchers: u32,
+    reports_taken: u64,
+    reports_applied: u64,
+    reports_refused: u64,
+    places_provider: String,
+    places_healthy: bool,
+    places_error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PeerView {
+    name: String,
+    address: String,
+    up: bool,
+    friend: bool,
+    pending: u64,
+    in_flight: u64,
+    clients: u64,
+    digest: String,
+    round_trip_seconds: Option<f64>,
+    clock_skew_seconds: Option<f64>,
+    last_error: Option<String>,
+}
+
+impl Herd {
+    fn new(nodes: Vec<NodeView>) -> Self {
+        let mut digests = nodes.iter().filter_map(|node| Some(&node.status.as_ref()?.digest));
+        let up = digests.clone().count();
+        let first = digests.next();
+        let digests_equal = first.map(|first| digests.all(|digest| digest == first));
+        Self { up, digests_equal, nodes }
+    }
+
+    fn verdict(&self) -> String {
+        let (up, all) = (self.up, self.nodes.len());
+        let who = match up {
+            _ if up == all && up > 1 => format!("all {up} nodes"),
+            1 => "the one node that is up".into(),
+            _ => format!("the {up} nodes that are up"),
+        };
+        match self.digests_equal {
+            None => "no node is up".into(),
+            Some(true) if up == 1 && all == 1 => "the node is up".into(),
+            Some(true) if up == 1 => format!("only 1 of {all} nodes is up"),
+            Some(true) if up < all => {
+                format!("digests equal: {who} hold the same; {} down", all - up)
+            }
+            Some(true) => format!("digests equal: {who} hold the same"),
+            Some(false) => format!("digests differ: {who} do not hold the same (yet)"),
+        }
+    }
+}
+
+impl NodeView {
+    fn down(name: String, address: String, error: String) -> Self {
+        Self { name, address, state: "down", error: Some(error), status: None }
+    }
+
+    fn up(address: String, status: &v1::GetStatusResponse) -> Self {
+        Self {
+            name: status.name.clone(),
+            address,
+            state: if status.ready { "ready" } else { "not_ready" },
+            error: None,
+            status: Some(StatusView::from(status)),
+        }
+    }
+
+    fn row(&self) -> [String; 9] {
+        let (name, state) = (printable(&self.name), self.state.to_owned());
+        let Some(status) = &self.status else {
+            let mut row = std::array::from_fn(|_| "-".to_owned());
+            [row[0], row[1]] = [name, state];
+            return row;
+        };
+        let health = if status.places_healthy { "" } else { " (failing)" };
+        let uptime = Duration::from_secs(status.uptime_seconds.max(0.0) as u64);
+        [
+            name,
+            state,
+            status.clients.to_string(),
+            status.digest.clone(),
+            format!("{}/{}", status.peers_up, status.peers.len()),
+            status.pending.to_string(),
+            humantime::format_duration(uptime).to_string(),
+            printable(&status.version),
+            printable(&status.places_provider) + health,
+        ]
+    }
+}
+
+impl From<&v1::GetStatusResponse> for StatusView {
+    fn from(status: &v1::GetStatusResponse) -> Self {
+        let places = status.places.clone().unwrap_or_default();
+        let reports = status.reports.unwrap_or_default();
+        Self {
+            cluster: status.cluster.clone(),
+            version: status.version.clone(),
+            uptime_seconds: status.uptime.as_ref().map_or(0.0, seconds),
+            clients: status.clients,
+            digest: hex(status.digest),
+            peers_up: status.peers.iter().filter(|peer| is_up(peer)).count(),
+            peers: status.peers.iter().map(PeerView::from).collect(),
+            pending: status.peers.iter().map(|peer| peer.pending + peer.in_flight).sum(),
+            watchers: status.watchers,
+            reports_taken: reports.taken,
+            reports_applied: reports.applied,
+            reports_refused: reports.refused,
+            places_provider: places.provider,
+            places_healthy: places.healthy,
+            places_error: said(&places.last_error),
+        }
+    }
+}
+
+impl From<&v1::PeerStatus> for PeerView {
+    fn from(peer: &v1::PeerStatus) -> Self {
+        Self {
+            name: peer.name.clone(),
+            address: peer.address.clone(),
+            up: is_up(peer),
+            friend: peer.friend,
+            pending: peer.pending,
+            in_flight: peer.in_flight,
+            clients: peer.clients,
+            digest: hex(peer.digest),
+            round_trip_seconds: peer.round_trip.as_ref().map(seconds),
+            clock_skew_seconds: peer.clock_skew.as_ref().map(seconds),
+            last_error: said(&peer.last_error),
+        }
+    }
+}
+
+fn is_up(peer: &v1::PeerStatus) -> bool {
+    peer.state() == v1::LinkState::Up
+}
+
+fn hex(digest: u64) -> String {
+    format!("{digest:016x}")
+}
+
+fn said(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn seconds(duration: &prost_types::Duration) -> f64 {
+    duration.seconds as f64 + f64::from(duration.nanos) / 1e9
+}
+
+impl Answer for Herd {
+    const KIND: &'static str = "status";
+
+    fn text(&self) -> String {
+        let heading = [
+            "NAME", "STATE", "CLIENTS", "DIGEST", "PEERS", "PENDING", "UPTIME", "VERSION", "PLACES",
+        ];
+        let rows: Vec<_> = self.nodes.iter().map(NodeView::row).collect();
+        let mut text = table(heading, &rows);
+        for node in &self.nodes {
+            if let Some(error) = &node.error {
+                let _ = writeln!(text, "{}: {}", printable(&node.name), printable(error));
+            }
+        }
+        text + &self.verdict() + "\n"
+    }
+
+    fn parts(&self) -> Option<Vec<(&'static str, Value)>> {
+        let nodes = self.nodes.iter().filter_map(|node| serde_json::to_value(node).ok());
+        let verdict = serde_json::json!({ "up": self.up, "digests_equal": self.digests_equal });
+        Some(nodes.map(|node| ("node", node)).chain([("summary", verdict)]).collect())
+    }
+}

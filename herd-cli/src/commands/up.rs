@@ -1,0 +1,246 @@
+//! The herd in one process.
+
+use std::env;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Context as _, anyhow};
+use herd_gateway::{Gateway, Upstream};
+use herd_node::telemetry::{self, LogSettings};
+use herd_node::{Config, Drained, Node, terminated};
+use herd_proto::NodeName;
+use herd_proto::topology::{NodeEntry, Problems};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Target;
+use crate::args::UpArgs;
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::output::{Answer, Output, table};
+
+pub(super) async fn run(
+    args: UpArgs,
+    target: Target,
+    output: &mut Output,
+) -> Result<ExitCode, Failure> {
+    // First, so that a signal during the start is not lost.
+    let asked_to_stop = terminated().map_err(|error| Failure::Other(error.into()))?;
+    let plan = Plan::new(&args, &target).map_err(|wrong| Failure::Usage(wrong.to_string()))?;
+    let log = log_settings(args.log);
+    let _flushes_when_dropped = telemetry::init(&log, &plan.log_name())
+        .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
+    let mut herd = Herd::start(plan).await.map_err(Failure::Other)?;
+    output.answer(&herd.view(&target))?;
+    output.flush()?;
+    tokio::select! {
+        signal = asked_to_stop => output.note(&format!("{signal}: stopping")),
+        failure = herd.failed() => return Err(Failure::Other(failure)),
+    }
+    let again = terminated().map_err(|error| Failure::Other(error.into()))?;
+    tokio::select! {
+        clean = herd.stop() => {
+            output.note(if clean { "stopped" } else { "stopped; some calls were cut off" });
+            Ok(ExitCode::Success)
+        }
+        signal = again => {
+            output.note(&format!("{signal} again: stopped at once"));
+            Ok(ExitCode::Failure)
+        }
+    }
+}
+
+/// Quiet in a terminal; with a log directory, everything that an operator wants to read later.
+fn log_settings(mut log: LogSettings) -> LogSettings {
+    let default = if log.log_dir.is_some() { "info" } else { "warn" };
+    log.log.get_or_insert_with(|| default.into());
+    log
+}
+
+/// What to start; all of it is checked before a port is bound.
+struct Plan {
+    nodes: Vec<Config>,
+    gateway: herd_gateway::Config,
+}
+
+impl Plan {
+    fn new(args: &UpArgs, target: &Target) -> Result<Self, Problems> {
+        let topology = &target.topology;
+        let mut problems = Problems::default();
+        for name in args.only.iter().filter(|name| topology.node(name).is_none()) {
+            let names = topology.names();
+            problems.add(format_args!("--only: no node is called {name}; there are {names}"));
+        }
+        let wanted = |entry: &&NodeEntry| args.only.is_empty() || args.only.contains(&entry.name);
+        let entries: Vec<_> = topology.nodes.iter().filter(wanted).collect();
+        let mut settings = args.settings.clone();
+        // The key of the places provider has no flag, which others could read in `ps`.
+        settings.places = settings.places.with_key_from(|variable| env::var(variable).ok());
+        let mut nodes = Vec::new();
+        for entry in &entries {
+            match Config::new(topology, &entry.name, settings.clone()) {
+                Ok(config) => nodes.push(config),
+                // The same settings break the same rules at each node.
+                Err(wrong) if nodes.is_empty() && problems.is_empty() => problems.extend(wrong),
+                Err(_) => {}
+            }
+        }
+        let text_names = entries.iter().filter(|entry| entry.text.is_some());
+        let gateway_args = herd_gateway::args::Args {
+            node: text_names.map(|entry| entry.name.to_string()).collect(),
+            log_dir: args.log.log_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned()),
+            drain_grace: args.settings.drain_grace.clone(),
+            ..Default::default()
+        };
+        let gateway = herd_gateway::settings::Settings::new(&gateway_args, topology)
+            .map_err(|wrong| problems.extend(wrong))
+            .ok();
+        match gateway {
+            Some(gateway) => problems.into_result(Self { nodes, gateway: gateway.config }),
+            None => Err(problems),
+        }
+    }
+
+    /// Nodes started alone may share a log directory.
+    fn log_name(&self) -> String {
+        match &*self.nodes {
+            [one] => format!("{}-node", one.name),
+            _ => "herd".into(),
+        }
+    }
+}
+
+/// The running herd.
+struct Herd {
+    addresses: Vec<(NodeName, SocketAddr)>,
+    /// One task a node, until it fails or `stop` is cancelled.
+    nodes: JoinSet<Result<Drained, herd_node::Error>>,
+    stop: CancellationToken,
+    gateway: Gateway,
+}
+
+impl Herd {
+    /// Starts everything or nothing.
+    async fn start(plan: Plan) -> anyhow::Result<Self> {
+        let stop = CancellationToken::new();
+        let (mut addresses, mut nodes) = (Vec::new(), JoinSet::new());
+        for config in plan.nodes {
+            let name = config.name.clone();
+            let node = Node::start(config).await.with_context(|| format!("node {name}"))?;
+            addresses.push((name, node.address()));
+            nodes.spawn(watch_over(node, stop.clone()));
+        }
+        let mut gateway = plan.gateway;
+        for upstream in &mut gateway.nodes {
+            // The port may have been chosen by the system only now.
+            if let Some((_, address)) = addresses.iter().find(|(name, _)| *name == upstream.name) {
+                upstream.address = local(*address).to_string();
+            }
+        }
+        let gateway = Gateway::start(gateway).await?;
+        Ok(Self { addresses, nodes, stop, gateway })
+    }
+
+    async fn failed(&mut self) -> anyhow::Error {
+        match self.nodes.join_next().await {
+            Some(Ok(Err(error))) => error.into(),
+            Some(Ok(Ok(_))) | None => anyhow!("a node ended"),
+            Some(Err(panic)) => panic.into(),
+        }
+    }
+
+    /// Lets text clients finish first, then the nodes; whether all was done in time.
+    async fn stop(mut self) -> bool {
+        let mut clean = self.gateway.stop().await.connections_cut == 0;
+        self.stop.cancel();
+        while let Some(node) = self.nodes.join_next().await {
+            clean &= matches!(node, Ok(Ok(Drained::Clean)));
+        }
+        clean
+    }
+
+    fn view(&self, target: &Target) -> Started {
+        let text = self.gateway.addresses();
+        let nodes = self.addresses.iter().map(|(name, grpc)| StartedNode {
+            name: name.to_string(),
+            grpc: local(*grpc).to_string(),
+            text: text
+                .iter()
+                .find(|(upstream, _)| *upstream == Upstream::Named(name.clone()))
+                .map(|(_, address)| local(*address)),
+            friends: friends(target, name),
+        });
+        Started { nodes: nodes.collect() }
+    }
+}
+
+async fn watch_over(mut node: Node, stop: CancellationToken) -> Result<Drained, herd_node::Error> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(node.stop().await),
+        error = node.failed() => Err(error),
+    }
+}
+
+fn friends(target: &Target, name: &NodeName) -> Vec<String> {
+    let entry = target.topology.node(name);
+    entry.into_iter().flat_map(|entry| &entry.friends).map(ToString::to_string).collect()
+}
+
+/// Where this machine itself reaches what listens at `address`.
+fn local(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+#[derive(Serialize)]
+struct Started {
+    nodes: Vec<StartedNode>,
+}
+
+#[derive(Serialize)]
+struct StartedNode {
+    name: String,
+    grpc: String,
+    text: Option<SocketAddr>,
+    friends: Vec<String>,
+}
+
+impl Answer for Started {
+    const KIND: &'static str = "up";
+
+    fn text(&self) -> String {
+        let rows = self.nodes.iter().map(|node| {
+            let text = node.text.map_or_else(|| "-".into(), |text| text.to_string());
+            [node.name.clone(), node.grpc.clone(), text, node.friends.join(", ")]
+        });
+        let rows: Vec<_> = rows.collect();
+        let mut text = table(["NAME", "GRPC", "TEXT", "FRIENDS"], &rows);
+        text += "\nTry in another terminal:\n";
+        if let Some(port) = self.nodes.iter().find_map(|node| node.text) {
+            let _ = writeln!(
+                text,
+                "  printf 'IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 %s\\n' \
+                 \"$(date +%s.%N)\" | nc -q1 {} {}",
+                port.ip(),
+                port.port()
+            );
+        }
+        if let Some(node) = self.nodes.last() {
+            let _ =
+                writeln!(text, "  herd-cli --node {} whatsat kiwi.cs.ucla.edu --max 5", node.grpc);
+        }
+        text + "Ctrl-C stops the herd.\n"
+    }
+
+    fn parts(&self) -> Option<Vec<(&'static str, Value)>> {
+        let nodes = self.nodes.iter().filter_map(|node| serde_json::to_value(node).ok());
+        Some(nodes.map(|node| ("started_node", node)).collect())
+    }
+}
