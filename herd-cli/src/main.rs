@@ -11,7 +11,8 @@ mod output;
 
 use std::process;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
+use herd_node::settings::ignore_empty_variables;
 
 use crate::args::Cli;
 use crate::exit_code::ExitCode;
@@ -19,7 +20,8 @@ use crate::failure::Failure;
 use crate::output::{Format, Output};
 
 fn main() -> process::ExitCode {
-    match Cli::try_parse() {
+    let command = ignore_empty_variables(Cli::command());
+    match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => {
             let mut output = Output::new(cli.global.output);
             let result = run(cli, &mut output).and_then(|code| {

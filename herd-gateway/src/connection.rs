@@ -14,7 +14,11 @@ use crate::gateway::Port;
 use crate::line::{Command, Decoder, Iamat, MAX_COMMAND_BYTES, Piece, Whatsat, answer};
 use crate::line_log::Direction;
 use crate::translate::{self, Found, Recorded};
-use crate::upstream::CHUNK_REPORTS_MAX;
+
+/// Lines that one connection may have answered before others get their turn, and reports in its
+/// chunks: some tens of microseconds of work. A client that sends without end must not put its
+/// whole backlog before a line of another.
+const PIECES_PER_TURN: usize = 256;
 
 /// Room for the first read after a pause; enough for what a person or a script sends at once.
 const FIRST_READ_BYTES: usize = 4 * 1024;
@@ -133,8 +137,13 @@ impl Connection {
     }
 
     async fn answer_all(&mut self) -> io::Result<()> {
-        let mut run = Run::default();
+        let (mut run, mut pieces) = (Run::default(), 0_usize);
         while let Some(piece) = self.decoder.next_piece() {
+            pieces += 1;
+            if pieces.is_multiple_of(PIECES_PER_TURN) {
+                // Lines that need no node never wait by themselves.
+                tokio::task::yield_now().await;
+            }
             match piece {
                 Piece::Line(line) => self.answer_line(&mut run, line).await?,
                 Piece::LongStart => {
@@ -151,7 +160,9 @@ impl Connection {
             }
         }
         self.settle(&mut run).await?;
-        self.flush().await
+        self.flush().await?;
+        tokio::task::yield_now().await;
+        Ok(())
     }
 
     async fn answer_line(&mut self, run: &mut Run, line: Bytes) -> io::Result<()> {
@@ -252,7 +263,7 @@ impl Run {
     }
 
     fn is_full(&self) -> bool {
-        self.lines.len() >= CHUNK_REPORTS_MAX
+        self.lines.len() >= PIECES_PER_TURN
     }
 
     fn requests(&self) -> Vec<v1::ReportRequest> {

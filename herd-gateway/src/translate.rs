@@ -36,11 +36,14 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    /// Reads a response; `None` if it lacks what an AT line needs.
+    /// Reads a response; `None` if it lacks what an AT line needs, or names failures out of order.
     pub(crate) fn from_response(response: v1::ReportStreamResponse) -> Option<Self> {
         let receive_time = Timestamp::try_from(&response.receive_time?).ok()?;
         let origin = NodeName::parse(&response.origin).ok()?;
-        let refused = response.failures.into_iter().map(|failure| failure.index).collect();
+        let refused: Vec<_> = response.failures.into_iter().map(|failure| failure.index).collect();
+        if !refused.is_sorted() {
+            return None;
+        }
         Some(Self { receive_time, origin, refused })
     }
 
@@ -55,7 +58,7 @@ impl Recorded {
         iter::from_fn(move || {
             let end = start + sizes.next()? as u32;
             let (own, later) = refused.split_at(refused.partition_point(|index| *index < end));
-            let own = own.iter().map(|index| index - start).collect();
+            let own = own.iter().map(|index| index.saturating_sub(start)).collect();
             (start, refused) = (end, later);
             Some(Self {
                 receive_time: self.receive_time,

@@ -15,6 +15,9 @@ use crate::settings::Settings;
 /// How far ahead of a node's clock a report may be: more than any time zone mistake.
 const MAX_FUTURE: Duration = Duration::from_hours(24);
 
+/// Longest duration that can be set: any longer is a slip, and would overflow a clock.
+const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
+
 /// Well below the 30 s that Kubernetes grants a stopping pod.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
@@ -112,8 +115,12 @@ impl Reader<'_> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| "must be a duration such as 500ms, 10s or 24h".into())
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| "must be a duration such as 500ms, 10s or 24h")?;
+    if duration > MAX_DURATION {
+        return Err("must be at most 10 years".into());
+    }
+    Ok(duration)
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {

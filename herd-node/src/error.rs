@@ -20,6 +20,9 @@ pub enum Error {
     /// The reflection service could not be built from the compiled-in descriptors: a bug.
     #[error("cannot build reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The operating system lets no signal handler be installed.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
     /// A task ended that should run for as long as the node does.
     #[error("the node stopped by itself: {0}")]
     Ended(String),

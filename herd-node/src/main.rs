@@ -1,11 +1,13 @@
 //! The program `herd-node`: one node of a herd.
 
+use std::env;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use herd_node::settings::ignore_empty_variables;
 use herd_node::telemetry::{self, LogSettings};
 use herd_node::{Config, Drained, Error, Node, Settings, terminated};
 use herd_proto::NodeName;
@@ -51,7 +53,8 @@ struct Args {
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program's own words")]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let matches = ignore_empty_variables(Args::command()).get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let config = match configure(&args) {
         Ok(config) => config,
         Err(problems) => {
@@ -89,17 +92,25 @@ fn configure(args: &Args) -> Result<Config, Problems> {
             Topology::parse(&text)?
         }
     };
-    let mut config = Config::new(&topology, &args.name, args.settings.clone())?;
+    let mut settings = args.settings.clone();
+    // Not a flag: flags show in process lists.
+    settings.places = settings.places.with_key_from(|variable| env::var(variable).ok());
+    let mut config = Config::new(&topology, &args.name, settings)?;
     config.listen = args.listen.unwrap_or(config.listen);
     Ok(config)
 }
 
 async fn run(config: Config) -> Result<Drained, Error> {
-    let terminated = terminated().map_err(|error| Error::Ended(error.to_string()))?;
+    let asked = terminated().map_err(Error::Signals)?;
     let mut node = Node::start(config).await?;
     tokio::select! {
-        signal = terminated => info!(signal, "asked to stop"),
+        signal = asked => info!(signal, "asked to stop"),
         error = node.failed() => return Err(error),
     }
-    Ok(node.stop().await)
+    // Whoever asks again does not want to wait for the drain.
+    let asked_again = terminated().map_err(Error::Signals)?;
+    tokio::select! {
+        drained = node.stop() => Ok(drained),
+        _ = asked_again => Ok(Drained::CutOff),
+    }
 }

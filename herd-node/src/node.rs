@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use herd_proto::v1::gossip_server::GossipServer;
 use herd_proto::v1::locations_server::LocationsServer;
 use herd_proto::v1::node_server::NodeServer;
@@ -50,8 +51,14 @@ pub struct Node {
     shared: Arc<Shared>,
     health: Health,
     drain_grace: Duration,
-    /// Tells streams and links to finish.
+    /// Closes the port.
+    stop_listening: CancellationToken,
+    /// Tells services to take nothing more.
     stop: CancellationToken,
+    /// Tells links to send what is left and to finish.
+    stop_links: CancellationToken,
+    /// Tells links to end at once.
+    abort: CancellationToken,
     /// Tells the server to let go of connections.
     stop_server: CancellationToken,
     links: TaskTracker,
@@ -94,7 +101,10 @@ impl Node {
             shared: Arc::clone(&shared),
             health,
             drain_grace: config.drain_grace,
+            stop_listening: CancellationToken::new(),
             stop: CancellationToken::new(),
+            stop_links: CancellationToken::new(),
+            abort: CancellationToken::new(),
             stop_server: CancellationToken::new(),
             links: TaskTracker::new(),
             dialers: TaskTracker::new(),
@@ -121,6 +131,12 @@ impl Node {
         &self.shared
     }
 
+    /// Closes the node's port when it is cancelled, and nothing else: a node that takes its place
+    /// can listen there while this one finishes.
+    pub fn stop_listening(&self) -> CancellationToken {
+        self.stop_listening.clone()
+    }
+
     /// Waits until the node fails; for as long as all is well, for ever.
     ///
     /// # Cancel safety
@@ -136,14 +152,18 @@ impl Node {
         }
     }
 
-    /// Stops: becomes not ready, ends streams, lets links send what their peers lack and say
+    /// Stops: closes the port, becomes not ready, ends streams, lets links send what their peers lack and say
     /// goodbye, and closes, all within the configured grace.
     pub async fn stop(mut self) -> Drained {
         let name = self.shared.with(|state, _| state.identity().name.clone());
         let deadline = Instant::now() + self.drain_grace;
+        self.stop_listening.cancel();
         info!(node = %name, "stopping");
-        self.health.set_ready(false).await;
+        // Whatever is answered from here on is a refusal, so that the links, which finish after
+        // this, have heard of all that was acknowledged.
         self.stop.cancel();
+        self.health.set_ready(false).await;
+        self.stop_links.cancel();
         self.links.close();
         self.dialers.close();
         let links_done = async { tokio::join!(self.links.wait(), self.dialers.wait()) };
@@ -152,7 +172,8 @@ impl Node {
         self.stop_server.cancel();
         let server_done = async { while self.tasks.join_next().await.is_some() {} };
         let in_time = timeout_at(deadline, server_done).await.is_ok() && in_time;
-        self.tasks.shutdown().await;
+        self.abort.cancel();
+        tokio::join!(self.links.wait(), self.dialers.wait(), self.tasks.shutdown());
         if in_time {
             info!(node = %name, "stopped");
             return Drained::Clean;
@@ -167,7 +188,7 @@ impl Node {
         let locations =
             LocationsService::new(Arc::clone(shared), Arc::clone(&facts.watchers), stop.clone());
         let places = PlacesService::new(Arc::clone(shared), Arc::clone(&facts.places));
-        let gossip = GossipService::new(Arc::clone(shared), self.links.clone(), stop.clone());
+        let gossip = self.gossip();
         let node = NodeService::new(Arc::clone(shared), facts.clone());
         Routes::default()
             .add_service(
@@ -184,9 +205,21 @@ impl Node {
             .add_service(NodeServer::new(node).max_decoding_message_size(limit))
     }
 
+    fn gossip(&self) -> GossipService {
+        GossipService::new(
+            Arc::clone(&self.shared),
+            self.links.clone(),
+            self.stop_links.clone(),
+            self.abort.clone(),
+        )
+    }
+
     fn serve(&mut self, listener: TcpListener, routes: Routes) {
         // TcpIncoming, because the builder's own setting is ignored for a listener made here.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        // When the port is closed the server goes on with the connections it has.
+        let closed = self.stop_listening.clone().cancelled_owned();
+        let incoming = incoming.take_until(closed).chain(stream::pending());
         let stop = self.stop_server.clone();
         let server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE.0))
@@ -212,8 +245,9 @@ impl Node {
             self.shared.with(|state, now| {
                 state.add_friend(now, friend.clone(), address.clone(), waker.token());
             });
-            let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
-            self.dialers.spawn(link::dial(shared, friend.clone(), address.clone(), waker, stop));
+            let (shared, stop) = (Arc::clone(&self.shared), self.stop_links.clone());
+            let dialler = link::dial(shared, friend.clone(), address.clone(), waker, stop);
+            self.dialers.spawn(self.abort.clone().run_until_cancelled_owned(dialler));
         }
         let waker = self.shared.waker();
         self.shared.with(|state, _| state.watch_peers(waker.token()));
@@ -230,6 +264,7 @@ impl Drop for Node {
     /// A node that is dropped without [`Node::stop`] stops at once.
     fn drop(&mut self) {
         self.stop.cancel();
+        self.abort.cancel();
         self.stop_server.cancel();
     }
 }

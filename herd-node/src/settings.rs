@@ -1,9 +1,24 @@
 //! What an operator can set: flags and environment through clap, the herd file's `[node]` table
 //! through serde. Values stay text here; [`crate::Config`] checks them, all at once.
 
+use std::ffi::OsStr;
+
 use serde::Deserialize;
 
 use crate::places::PlacesSettings;
+
+/// Makes `command` treat HERD_* variables that are set to nothing as not set, which is how scripts
+/// and manifests switch them off.
+#[must_use]
+pub fn ignore_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(None::<&str>),
+            _ => arg,
+        })
+        .mut_subcommands(ignore_empty_variables)
+}
 
 /// A node's settings as typed. Flags win over the environment, that over the herd file.
 #[derive(Debug, Clone, Default, clap::Args, Deserialize)]

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::herd::state::{Identity, State};
 use crate::herd::{Now, Token};
@@ -59,8 +60,8 @@ impl Shared {
     }
 
     /// A moment of [`Now::monotonic`] on tokio's clock.
-    pub fn deadline(&self, monotonic: Duration) -> tokio::time::Instant {
-        (self.started + monotonic).into()
+    pub fn deadline(&self, monotonic: Duration) -> Instant {
+        self.started + monotonic
     }
 
     /// A token of the state and its waker, until the guard is dropped.

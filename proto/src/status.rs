@@ -5,13 +5,23 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{Violation, Violations};
 
-/// INVALID_ARGUMENT with a `google.rpc.BadRequest` that names each field.
+/// Most violations in one status. They travel in a header, and a header list of more than 8 KiB is
+/// dropped by some clients as an error of the transport.
+const MAX_VIOLATIONS: usize = 8;
+
+/// INVALID_ARGUMENT with a `google.rpc.BadRequest` that names each field, up to a limit.
 pub fn invalid_argument(violations: &Violations) -> Status {
     let mut details = ErrorDetails::new();
-    for Violation { field, description } in violations.iter() {
+    let shown: Violations = violations.iter().take(MAX_VIOLATIONS).cloned().collect();
+    for Violation { field, description } in shown.iter() {
         details.add_bad_request_violation(field, description);
     }
-    Status::with_error_details(Code::InvalidArgument, violations.to_string(), details)
+    let mut message = shown.to_string();
+    let more = violations.iter().count().saturating_sub(MAX_VIOLATIONS);
+    if more > 0 {
+        message = format!("{message}; and {more} more");
+    }
+    Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
 /// The violations that a status carries; empty for any other status.
@@ -29,6 +39,18 @@ pub fn violations_of(status: &Status) -> Violations {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_long_violations_still_fit_into_a_header() {
+        let mut violations = Violations::default();
+        for index in 0..1000 {
+            violations.add(&format!("client_ids[{index}]"), "x".repeat(10_000));
+        }
+        let status = invalid_argument(&violations);
+        assert!(status.message().ends_with("and 992 more"));
+        assert_eq!(violations_of(&status).iter().count(), 8);
+        assert!(status.message().len() + status.details().len() < 6000);
+    }
 
     #[test]
     fn violations_survive_the_wire() {

@@ -91,9 +91,12 @@ impl Topology {
                 problems.add(format_args!("node {}: is named twice", entry.name));
             }
         }
-        befriend(&mut nodes, &mut problems);
+        let named =
+            file.nodes.iter().filter_map(|entry| NodeName::parse(&entry.name).ok()).collect();
+        befriend(&mut nodes, &named, &mut problems);
+        check_addresses(&nodes, &mut problems);
         if problems.is_empty() {
-            check_addresses(&nodes, &mut problems);
+            // Else most nodes would be out of reach for want of what is named already.
             check_connected(&nodes, &mut problems);
         }
         let nodes = nodes.into_values().collect();
@@ -161,8 +164,12 @@ fn read_entry(entry: &Entry, problems: &mut Problems) -> Option<NodeEntry> {
     Some(NodeEntry { name: name?, address: entry.address.clone(), listen, text, admin, friends })
 }
 
-/// Makes friendship two-way.
-fn befriend(nodes: &mut BTreeMap<NodeName, NodeEntry>, problems: &mut Problems) {
+/// Makes friendship two-way. A friend that is `named` and has other problems is not one more.
+fn befriend(
+    nodes: &mut BTreeMap<NodeName, NodeEntry>,
+    named: &BTreeSet<NodeName>,
+    problems: &mut Problems,
+) {
     let pairs: Vec<_> = nodes
         .values()
         .flat_map(|node| node.friends.iter().map(|friend| (node.name.clone(), friend.clone())))
@@ -172,7 +179,7 @@ fn befriend(nodes: &mut BTreeMap<NodeName, NodeEntry>, problems: &mut Problems) 
             problems.add(format_args!("node {name}: is its own friend"));
         } else if let Some(entry) = nodes.get_mut(&friend) {
             entry.friends.insert(name);
-        } else {
+        } else if !named.contains(&friend) {
             problems.add(format_args!("node {name}: friend {friend} is not in the file"));
         }
     }
@@ -284,10 +291,10 @@ mod tests {
             [[nodes]]
             name = "c"
             address = "127.0.0.1:1"
-            friends = ["c", "ghost", "/"]
             [[nodes]]
             name = "c"
             address = "127.0.0.1:2"
+            friends = ["c", "ghost", "/"]
         "#;
         let shown = Topology::parse(file).unwrap_err().to_string();
         for part in [
@@ -296,6 +303,8 @@ mod tests {
             "address must be host:port",
             "text must be IP:port",
             "friend \"/\" must be",
+            "node c: is its own friend",
+            "friend ghost is not in the file",
             "named twice",
         ] {
             assert!(shown.contains(part), "{part} not in {shown}");

@@ -1,5 +1,8 @@
 use std::fmt;
 
+/// Longest description, in bytes: what a caller gave is quoted in it and may be of any length.
+const MAX_DESCRIPTION: usize = 200;
+
 /// The rules that one request broke; never empty when returned as an error.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Violations(Vec<Violation>);
@@ -23,7 +26,12 @@ impl Violations {
 
     /// Adds one more.
     pub fn add(&mut self, field: &str, description: impl fmt::Display) {
-        self.0.push(Violation { field: field.into(), description: description.to_string() });
+        let mut description = description.to_string();
+        if description.len() > MAX_DESCRIPTION {
+            description.truncate(description.floor_char_boundary(MAX_DESCRIPTION));
+            description.push_str(" ...");
+        }
+        self.0.push(Violation { field: field.into(), description });
     }
 
     /// Keeps the value, or notes why there is none.

@@ -118,6 +118,8 @@ struct Herd {
     /// One task a node, until it fails or `stop` is cancelled.
     nodes: JoinSet<Result<Drained, herd_node::Error>>,
     stop: CancellationToken,
+    /// Each closes a node's port.
+    ports: Vec<CancellationToken>,
     gateway: Gateway,
 }
 
@@ -125,11 +127,12 @@ impl Herd {
     /// Starts everything or nothing.
     async fn start(plan: Plan) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
-        let (mut addresses, mut nodes) = (Vec::new(), JoinSet::new());
+        let (mut addresses, mut nodes, mut ports) = (Vec::new(), JoinSet::new(), Vec::new());
         for config in plan.nodes {
             let name = config.name.clone();
             let node = Node::start(config).await.with_context(|| format!("node {name}"))?;
             addresses.push((name, node.address()));
+            ports.push(node.stop_listening());
             nodes.spawn(watch_over(node, stop.clone()));
         }
         let mut gateway = plan.gateway;
@@ -140,7 +143,7 @@ impl Herd {
             }
         }
         let gateway = Gateway::start(gateway).await?;
-        Ok(Self { addresses, nodes, stop, gateway })
+        Ok(Self { addresses, nodes, stop, ports, gateway })
     }
 
     async fn failed(&mut self) -> anyhow::Error {
@@ -151,8 +154,12 @@ impl Herd {
         }
     }
 
-    /// Lets text clients finish first, then the nodes; whether all was done in time.
+    /// Closes all ports, so that a herd that takes over can listen at once; then lets text
+    /// clients finish, then the nodes. Returns whether all was done in time.
     async fn stop(mut self) -> bool {
+        for port in &self.ports {
+            port.cancel();
+        }
         let mut clean = self.gateway.stop().await.connections_cut == 0;
         self.stop.cancel();
         while let Some(node) = self.nodes.join_next().await {

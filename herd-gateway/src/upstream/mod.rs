@@ -11,7 +11,6 @@ mod session;
 pub(crate) use choose::Choice;
 pub(crate) use endpoint::endpoint;
 pub(crate) use node_link::{LinkLimits, NodeLink};
-pub(crate) use queue::CHUNK_REPORTS_MAX;
 
 /// Why a node did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

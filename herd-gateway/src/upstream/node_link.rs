@@ -17,6 +17,11 @@ use super::queue::{self, Chunk};
 use crate::line::Whatsat;
 use crate::translate::{self, CallFailure, Found, Recorded};
 
+/// How long a report may take from the node that answered it to all others. Whoever asks another
+/// node at once about a client that has just reported for the first time is asked to wait this
+/// long before being told that nobody knows it.
+const FLOOD_TIME: Duration = Duration::from_millis(15);
+
 /// Longest wait for the location alone, after the places have failed; it is one look-up.
 const GET_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -70,7 +75,7 @@ impl NodeLink {
         self.state.is_up()
     }
 
-    /// Reports, in order, at most [`CHUNK_REPORTS_MAX`](super::CHUNK_REPORTS_MAX) with lines of
+    /// Reports, in order, at most [`herd_proto::MAX_BATCH`] with lines of
     /// `line_bytes` together.
     ///
     /// # Cancel safety
@@ -107,8 +112,16 @@ impl NodeLink {
         let mut places = PlacesClient::new(self.calls.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let request = within(self.search_timeout, translate::search_request(query));
-        let failure = match bounded(self.search_timeout, places.search(request)).await {
+        let mut ask = async || {
+            let request = within(self.search_timeout, translate::search_request(query));
+            bounded(self.search_timeout, places.search(request)).await
+        };
+        let mut answer = ask().await;
+        if matches!(answer, Err(CallFailure::Refused)) {
+            time::sleep(FLOOD_TIME).await;
+            answer = ask().await;
+        }
+        let failure = match answer {
             Ok(response) => return Ok(Found::from_response(response)),
             Err(failure) => failure,
         };

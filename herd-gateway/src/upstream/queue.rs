@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::LinkError;
 use crate::translate::Recorded;
 
-/// Most reports of one connection in one chunk, and of all connections in one message. A message
-/// of this many costs a node well under a millisecond, so that none waits long behind another.
-pub(crate) const CHUNK_REPORTS_MAX: usize = 1024;
+/// Most reports of all connections in one message. A message of this many costs a node about a
+/// millisecond, so that none waits long behind another.
+const MESSAGE_REPORTS_MAX: usize = 1024;
 
 /// Most bytes of lines merged into one message. A report is never much longer than its line, so
 /// this stays far below what a node takes.
@@ -23,7 +23,7 @@ const QUEUE_CHUNKS: usize = 1024;
 /// Some reports of one connection, in order.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// The reports, 1 to [`CHUNK_REPORTS_MAX`].
+    /// The reports, 1 to [`MESSAGE_REPORTS_MAX`].
     pub(super) reports: Vec<v1::ReportRequest>,
     /// Length of the lines they come from.
     pub(super) line_bytes: usize,
@@ -77,7 +77,7 @@ impl Queue {
         let mut reports = first.reports;
         while let Some(chunk) = self.take_head() {
             line_bytes += chunk.line_bytes;
-            if reports.len() + chunk.reports.len() > CHUNK_REPORTS_MAX
+            if reports.len() + chunk.reports.len() > MESSAGE_REPORTS_MAX
                 || line_bytes > MESSAGE_LINE_BYTES_MAX
             {
                 self.head = Some(chunk);

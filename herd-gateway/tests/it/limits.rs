@@ -1,3 +1,7 @@
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use herd_gateway::{Config, Error, Gateway, Limits};
@@ -21,6 +25,43 @@ async fn a_client_that_never_reads_is_dropped_and_harms_nobody() {
         }
     };
     in_time("the stalled client to be dropped", async { tokio::join!(flood, others) }).await;
+}
+
+#[tokio::test]
+async fn clients_that_send_nothing_but_blank_and_bad_lines_take_only_their_turns() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let (_gateway, address) = start(named(node.address)).await;
+    let done = Arc::new(AtomicBool::new(false));
+    // From threads, as tasks of this runtime would be slowed down with everybody else.
+    let floods = ["\n", "X\n"].map(|line| {
+        let done = Arc::clone(&done);
+        thread::spawn(move || {
+            let mut sender = std::net::TcpStream::connect(address).unwrap();
+            let mut reader = sender.try_clone().unwrap();
+            let drain = thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+            let lines = line.repeat(1 << 20);
+            let mut sent = 0;
+            while !done.load(Ordering::Relaxed) && sender.write_all(lines.as_bytes()).is_ok() {
+                sent += 1;
+            }
+            drop(sender.shutdown(std::net::Shutdown::Both));
+            drop(drain.join());
+            sent
+        })
+    });
+    in_time("answers beside the floods", async {
+        for _ in 0..20 {
+            assert_eq!(ask(address, iamat("kiwi")).await, recorded("kiwi"));
+        }
+        // The gateway runs on this thread: the floods end while it does.
+        done.store(true, Ordering::Relaxed);
+        while !floods.iter().all(thread::JoinHandle::is_finished) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let sent: i32 = floods.into_iter().map(|flood| flood.join().unwrap()).sum();
+    assert!(sent > 0, "nobody flooded");
 }
 
 #[tokio::test]

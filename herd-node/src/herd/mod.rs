@@ -6,19 +6,20 @@
 //!
 //! - [`order`]: which of two records of one client wins
 //! - [`table`]: the newest record of each client, in dense slots
-//! - [`digest`]: a sum over all records that is equal where the records are
+//! - [`tree`]: sums over all records, by which two nodes agree or find what differs; [`hash`]
 //! - [`outbox`]: who must hear of which slot: a dirty bit each and a FIFO
 //! - [`peers`]: the other nodes, and which of several streams to one of them stays
 //! - [`state`]: all of the above under one roof; `report` and `merge`
 //! - [`link`]: one stream to one peer, from Hello to Goodbye
 
-pub mod digest;
+pub mod hash;
 pub mod link;
 pub mod order;
 pub mod outbox;
 pub mod peers;
 pub mod state;
 pub mod table;
+pub mod tree;
 
 use std::time::Duration;
 

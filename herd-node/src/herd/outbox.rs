@@ -6,8 +6,13 @@
 //! and a client that moves all the time keeps its place and cannot be starved.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::table::Slot;
+
+/// How many changes are sent for each record of the sweep while there are both: news go first,
+/// and a newcomer is still told everything before long.
+const CHANGES_PER_SWEPT: u32 = 8;
 
 /// The slots that one consumer has yet to hear of.
 #[derive(Debug, Default)]
@@ -17,20 +22,46 @@ pub struct Outbox {
     /// is skipped when its turn comes. It never stands there twice.
     queued: Bits,
     fifo: VecDeque<Slot>,
+    /// The rest of a pass over the whole table, for a consumer that lacks most of it. Its slots
+    /// are dirty and not queued; one that changes meanwhile is queued and passed over.
+    sweep: Range<Slot>,
     dirty_count: usize,
+    /// Changes taken since the sweep was last given a turn.
+    changes: u32,
 }
 
 impl Outbox {
     /// Notes that the slot changed. Returns whether the outbox was empty.
     pub fn mark(&mut self, slot: Slot) -> bool {
         let was_empty = self.dirty_count == 0;
-        if self.dirty.set(slot) {
-            self.dirty_count += 1;
-            if self.queued.set(slot) {
-                self.fifo.push_back(slot);
-            }
+        self.dirty_count += usize::from(self.dirty.set(slot));
+        if self.queued.set(slot) {
+            self.fifo.push_back(slot);
         }
         was_empty
+    }
+
+    /// Notes that the consumer lacks all of `slots`, which are sent below changes in priority.
+    pub fn sweep(&mut self, slots: Range<Slot>) {
+        for slot in slots.clone() {
+            self.dirty_count += usize::from(self.dirty.set(slot));
+        }
+        // A sweep that is under way is joined with the new one, not cut short by it.
+        let (start, end) = (self.sweep.start.min(slots.start), self.sweep.end.max(slots.end));
+        self.sweep = if self.is_sweeping() { start..end } else { slots };
+    }
+
+    /// Makes a sweep of all that has gathered, so that what changes from now on goes before it.
+    /// `slots` are all there are.
+    pub fn demote(&mut self, slots: Range<Slot>) {
+        self.fifo = VecDeque::new();
+        self.queued = Bits::default();
+        self.sweep = if self.is_empty() { 0..0 } else { slots };
+    }
+
+    /// Whether a sweep is under way.
+    pub fn is_sweeping(&self) -> bool {
+        !self.sweep.is_empty()
     }
 
     /// Notes that the consumer knows the slot's value by other means.
@@ -43,11 +74,33 @@ impl Outbox {
         *self = Self::default();
     }
 
-    /// Takes the slot that has waited longest.
+    /// Takes the next slot: of those that changed the one that has waited longest, and now and
+    /// then one of the sweep.
     pub fn pop(&mut self) -> Option<Slot> {
+        if self.changes >= CHANGES_PER_SWEPT
+            && let Some(slot) = self.pop_swept()
+        {
+            return Some(slot);
+        }
+        self.pop_changed().or_else(|| self.pop_swept())
+    }
+
+    fn pop_changed(&mut self) -> Option<Slot> {
         while let Some(slot) = self.fifo.pop_front() {
             self.queued.unset(slot);
             if self.dirty.unset(slot) {
+                self.dirty_count -= 1;
+                self.changes = self.changes.saturating_add(1);
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    fn pop_swept(&mut self) -> Option<Slot> {
+        self.changes = 0;
+        for slot in self.sweep.by_ref() {
+            if !self.queued.contains(slot) && self.dirty.unset(slot) {
                 self.dirty_count -= 1;
                 return Some(slot);
             }
@@ -80,6 +133,10 @@ impl Bits {
         let fresh = self.0[word] & bit == 0;
         self.0[word] |= bit;
         fresh
+    }
+
+    fn contains(&self, slot: Slot) -> bool {
+        self.0.get(slot as usize / 64).is_some_and(|word| word & (1 << (slot % 64)) != 0)
     }
 
     /// Returns whether the bit was set before.
@@ -122,16 +179,44 @@ mod tests {
         assert_eq!(outbox.pop(), None);
     }
 
+    #[test]
+    fn news_overtake_a_sweep_and_do_not_stop_it() {
+        let mut outbox = Outbox::default();
+        outbox.sweep(0..1000);
+        let mut order = Vec::new();
+        while outbox.len() > 500 {
+            outbox.mark(2000);
+            outbox.mark(999); // promoted once, then swept no more
+            order.extend([outbox.pop().unwrap(), outbox.pop().unwrap()]);
+        }
+        assert_eq!(order[..2], [2000, 999]);
+        assert_eq!(order.iter().filter(|slot| **slot < 999).count(), order.len() / 9);
+        let rest: Vec<_> = std::iter::from_fn(|| outbox.pop()).collect();
+        assert_eq!(rest.len(), 500);
+        assert!(!outbox.is_sweeping());
+    }
+
     proptest! {
         #[test]
         fn what_comes_out_is_what_was_marked_and_not_cleared(
-            steps in proptest::collection::vec((0..3_u8, 0..200_u32), 0..400)
+            steps in proptest::collection::vec((0..12_u8, 0..200_u32), 0..400)
         ) {
             let (mut outbox, mut model) = (Outbox::default(), BTreeSet::new());
             for (step, slot) in steps {
                 match step {
-                    0 => prop_assert_eq!(outbox.mark(slot), { let e = model.is_empty(); model.insert(slot); e }),
-                    1 => { outbox.clear(slot); model.remove(&slot); }
+                    0..5 => {
+                        prop_assert_eq!(outbox.mark(slot), model.is_empty());
+                        model.insert(slot);
+                    }
+                    5..7 => {
+                        outbox.clear(slot);
+                        model.remove(&slot);
+                    }
+                    7 => {
+                        outbox.sweep(0..slot);
+                        model.extend(0..slot);
+                    }
+                    8 => outbox.demote(0..200),
                     _ => match outbox.pop() {
                         Some(slot) => prop_assert!(model.remove(&slot)),
                         None => prop_assert!(model.is_empty()),

@@ -7,11 +7,15 @@ use std::time::Duration;
 use herd_proto::{NodeName, Timestamp};
 
 use super::Token;
+use super::link::BATCH_BYTES;
 use super::state::ConsumerId;
 
 /// Most peers that are not configured as friends, at one time. Each costs an outbox; people who
 /// feed a node by hand need one, and mutual strangers are a mistake of configuration.
 pub const MAX_GUESTS: usize = 64;
+
+/// Two streams whose Hellos lie this close were dialled at once: a dial takes no longer.
+const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// One other node.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Peer {
     pub counts: Counts,
     /// What the peer last said of itself.
     pub heard: Heard,
+    /// Bytes of records in a batch, as suits the path to the peer.
+    pub batch_bytes: usize,
 }
 
 /// The stream to a peer that stays.
@@ -49,6 +55,8 @@ pub struct ActiveLink {
     pub dialled_here: bool,
     /// The peer's instance at the other end.
     pub instance: u64,
+    /// When both had said Hello, on the monotonic clock.
+    pub since: Duration,
     /// Records sent on it and not acknowledged.
     pub in_flight: usize,
 }
@@ -68,6 +76,10 @@ pub struct Counts {
     pub bad: u64,
     /// Frames skipped because their kind was unknown.
     pub unknown_frames: u64,
+    /// Marked or asked for because the two trees differed.
+    pub repaired: u64,
+    /// Of these, differences that had stayed while both nodes ran: 0 unless something is wrong.
+    pub divergent: u64,
 }
 
 /// What a peer last said of itself.
@@ -113,6 +125,7 @@ impl Peer {
             last_error: String::new(),
             counts: Counts::default(),
             heard: Heard::default(),
+            batch_bytes: BATCH_BYTES,
         }
     }
 
@@ -124,11 +137,14 @@ impl Peer {
     /// Decides between the stream that stays so far and another to the same peer.
     ///
     /// A new run of the peer, or a new stream in the same direction, replaces the old one, whose
-    /// other end must be gone. Of two streams dialled by the two sides, both keep the one that the
-    /// node with the smaller name dialled.
+    /// other end must be gone. So does any stream that comes long after the old one: a node dials
+    /// only when it knows of no stream. Of two that the two sides dialled at once, both keep the
+    /// one that the node with the smaller name dialled.
     pub fn admits(&self, own_name: &NodeName, name: &NodeName, new: &ActiveLink) -> bool {
         let Some(old) = self.active else { return true };
-        let replaces = old.instance != new.instance || old.dialled_here == new.dialled_here;
+        let replaces = old.instance != new.instance
+            || old.dialled_here == new.dialled_here
+            || new.since > old.since + AT_ONCE;
         replaces || new.dialled_here == (own_name < name)
     }
 }

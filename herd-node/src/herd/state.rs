@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use herd_proto::{ClientId, LocationRecord, NodeName, Report, Timestamp, Violations};
+use herd_proto::{ClientId, LocationRecord, NodeName, Report, Violations};
 
 use super::outbox::Outbox;
 use super::peers::{ActiveLink, Peer, Peers, Refused};
@@ -12,7 +12,12 @@ use super::{Now, Token};
 
 /// Names a consumer of changes: a peer or a watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConsumerId(u32);
+pub struct ConsumerId {
+    place: u32,
+    /// Tells apart the consumers that have had the same place: a name that is out of date names
+    /// nobody.
+    generation: u32,
+}
 
 /// Which changes a consumer wants.
 #[derive(Debug, Clone)]
@@ -38,6 +43,39 @@ pub struct Identity {
     pub max_future: Duration,
 }
 
+/// What a node says of all that it holds, in its Hello.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Holdings {
+    /// Its digest.
+    pub digest: u64,
+    /// Its number of clients.
+    pub clients: u64,
+    /// Whether it can compare trees.
+    pub repairs: bool,
+}
+
+impl Holdings {
+    /// Whether two nodes are likely to hold much the same, so that it pays to look for the
+    /// difference: neither holds less than four fifths of what the other does.
+    fn is_like(self, other: Self) -> bool {
+        let (less, more) = (self.clients.min(other.clients), self.clients.max(other.clients));
+        less > 0 && less >= more - more / 5
+    }
+}
+
+/// How a peer whose stream has come up is told what it lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUp {
+    /// It lacks nothing: the digests are equal.
+    Nothing,
+    /// It is the run that acknowledged all that is not in its outbox.
+    Outbox,
+    /// By comparing trees.
+    Repair,
+    /// By sending everything, below changes in priority.
+    Everything,
+}
+
 /// Reports taken from clients since the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReportCounts {
@@ -54,7 +92,7 @@ pub struct ReportCounts {
 pub struct State {
     identity: Identity,
     table: Table,
-    consumers: Vec<Option<Consumer>>,
+    consumers: Vec<Place>,
     peers: Peers,
     reports: ReportCounts,
     next_token: u64,
@@ -63,6 +101,13 @@ pub struct State {
     woken: Vec<Token>,
     /// Who wants to know when the peers' states change.
     peer_watcher: Option<Token>,
+}
+
+/// Where a consumer is, or was.
+#[derive(Debug, Default)]
+struct Place {
+    generation: u32,
+    consumer: Option<Consumer>,
 }
 
 #[derive(Debug)]
@@ -172,11 +217,18 @@ impl State {
         merged
     }
 
+    /// Takes a record that this node held before it was restarted. Nobody is told: what a peer
+    /// lacks of it is found when the peer's stream comes up.
+    pub fn restore(&mut self, record: LocationRecord) {
+        self.table.merge(record);
+    }
+
     fn mark(&mut self, slot: Slot, from: Option<ConsumerId>) {
         let client = &self.table.record(slot).client;
-        for (index, consumer) in self.consumers.iter_mut().enumerate() {
-            let Some(consumer) = consumer else { continue };
-            if from == Some(ConsumerId(index as u32)) {
+        for (index, place) in (0..).zip(&mut self.consumers) {
+            let Some(consumer) = &mut place.consumer else { continue };
+            let id = ConsumerId { place: index, generation: place.generation };
+            if from == Some(id) {
                 consumer.outbox.clear(slot);
             } else if consumer.interest.includes(client) && consumer.outbox.mark(slot) {
                 self.woken.extend(consumer.drainer);
@@ -197,41 +249,54 @@ impl State {
 
     /// Adds a consumer, who will be told of changes from now on.
     pub fn subscribe(&mut self, interest: Interest, drainer: Option<Token>) -> ConsumerId {
-        let consumer = Consumer { outbox: Outbox::default(), interest, drainer };
-        let free = self.consumers.iter().position(Option::is_none);
+        let free = self.consumers.iter().position(|place| place.consumer.is_none());
         let index = free.unwrap_or(self.consumers.len());
         if index == self.consumers.len() {
-            self.consumers.push(Some(consumer));
-        } else {
-            self.consumers[index] = Some(consumer);
+            self.consumers.push(Place::default());
         }
-        ConsumerId(index as u32)
+        let place = &mut self.consumers[index];
+        place.generation = place.generation.wrapping_add(1);
+        place.consumer = Some(Consumer { outbox: Outbox::default(), interest, drainer });
+        ConsumerId { place: index as u32, generation: place.generation }
     }
 
     /// Removes a consumer.
     pub fn unsubscribe(&mut self, id: ConsumerId) {
-        if let Some(place) = self.consumers.get_mut(id.0 as usize) {
-            *place = None;
+        if let Some(place) = self.consumers.get_mut(id.place as usize)
+            && place.generation == id.generation
+        {
+            place.consumer = None;
         }
     }
 
-    /// Marks all that is known now for a consumer. Returns how many records that is.
+    /// Marks all that is known now for a consumer. A consumer of everything is sent it below
+    /// changes in priority, for as long as [`State::is_sweeping`]; for one of some clients it
+    /// stands before all changes, and the number of its records is returned.
     pub fn mark_everything(&mut self, id: ConsumerId) -> usize {
         let table = &self.table;
-        let Some(Some(consumer)) = self.consumers.get_mut(id.0 as usize) else { return 0 };
-        for slot in table.slots() {
-            if consumer.interest.includes(&table.record(slot).client) {
-                consumer.outbox.mark(slot);
+        let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return 0 };
+        self.woken.extend(consumer.drainer);
+        match &consumer.interest {
+            Interest::Everything => {
+                consumer.outbox.sweep(table.slots());
+                consumer.outbox.demote(table.slots());
+                0
+            }
+            Interest::Clients(clients) => {
+                let known = clients.iter().filter_map(|client| table.find(client));
+                known.map(|slot| consumer.outbox.mark(slot)).count()
             }
         }
-        self.woken.extend(consumer.drainer);
-        consumer.outbox.len()
+    }
+
+    /// Whether a consumer is still being told what [`State::mark_everything`] marked.
+    pub fn is_sweeping(&self, id: ConsumerId) -> bool {
+        self.consumer(id).is_some_and(|consumer| consumer.outbox.is_sweeping())
     }
 
     /// How many records wait for a consumer.
     pub fn pending(&self, id: ConsumerId) -> usize {
-        let consumer = self.consumers.get(id.0 as usize).and_then(Option::as_ref);
-        consumer.map_or(0, |consumer| consumer.outbox.len())
+        self.consumer(id).map_or(0, |consumer| consumer.outbox.len())
     }
 
     /// Takes the slot that has waited longest for a consumer, and its record of now.
@@ -242,7 +307,7 @@ impl State {
 
     /// Marks slots again that were sent to a consumer in vain.
     pub fn mark_again(&mut self, id: ConsumerId, slots: impl IntoIterator<Item = Slot>) {
-        let Some(Some(consumer)) = self.consumers.get_mut(id.0 as usize) else { return };
+        let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return };
         for slot in slots {
             if consumer.outbox.mark(slot) {
                 self.woken.extend(consumer.drainer);
@@ -250,8 +315,13 @@ impl State {
         }
     }
 
+    fn consumer(&self, id: ConsumerId) -> Option<&Consumer> {
+        let place = self.consumers.get(id.place as usize)?;
+        place.consumer.as_ref().filter(|_| place.generation == id.generation)
+    }
+
     fn consumer_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
-        self.consumers.get_mut(id.0 as usize)?.as_mut()
+        consumer_mut(&mut self.consumers, id)
     }
 }
 
@@ -275,6 +345,11 @@ impl State {
         self.peers.get_mut(name)
     }
 
+    /// Bytes of records that suit a batch to a peer.
+    pub fn pace(&self, name: &NodeName) -> usize {
+        self.peers.get(name).map_or(0, |peer| peer.batch_bytes)
+    }
+
     /// Notes that a friend could not be reached.
     pub fn dial_failed(&mut self, name: &NodeName, error: String) {
         if let Some(peer) = self.peers.get_mut(name) {
@@ -294,16 +369,16 @@ impl State {
         self.woken.extend(self.peer_watcher);
     }
 
-    /// Lets a stream that said Hello be the peer's stream, if it may, and marks what the peer may
-    /// lack: nothing where its digest equals ours, what is still in its outbox where it is the
-    /// run that acknowledged all else, everything otherwise.
+    /// Lets a stream that said Hello be the peer's stream, if it may, and decides how the peer is
+    /// told what it may lack.
     pub fn link_up(
         &mut self,
         now: Now,
         name: &NodeName,
         link: ActiveLink,
-        digest: u64,
-    ) -> Result<ConsumerId, Refused> {
+        theirs: Holdings,
+        ours: Holdings,
+    ) -> Result<(ConsumerId, CatchUp), Refused> {
         if self.peers.get(name).is_none() {
             if !self.peers.has_room() {
                 return Err(Refused::TooManyGuests);
@@ -311,7 +386,7 @@ impl State {
             let consumer = self.subscribe(Interest::Everything, None);
             self.peers.insert(name.clone(), Peer::new(consumer, None, now.wall));
         }
-        let own_digest = self.table.digest().value();
+        let (digest, slots) = (self.table.digest(), self.table.slots());
         let Some(peer) = self.peers.get_mut(name) else { return Err(Refused::Duplicate) };
         if !peer.admits(&self.identity.name, name, &link) {
             return Err(Refused::Duplicate);
@@ -320,21 +395,42 @@ impl State {
         self.woken.extend(peer.active.map(|old| old.link));
         let resumes = link.instance != 0 && peer.instance == Some(link.instance);
         peer.active = Some(link);
-        peer.instance = Some(link.instance);
         peer.tried = true;
         peer.synced = false;
         peer.since = now.wall;
         let id = peer.consumer;
+        let catch_up = if theirs.digest == digest {
+            CatchUp::Nothing
+        } else if resumes {
+            CatchUp::Outbox
+        } else if theirs.repairs && theirs.is_like(ours) {
+            CatchUp::Repair
+        } else {
+            CatchUp::Everything
+        };
+        // What a repair will find is in no outbox yet, so a stream that comes after this one
+        // must not rely on the outbox before the repair is done.
+        peer.instance = (catch_up != CatchUp::Repair).then_some(link.instance);
         if let Some(consumer) = self.consumer_mut(id) {
             consumer.drainer = Some(link.link);
-            if digest == own_digest {
-                consumer.outbox.clear_all();
-            } else if !resumes {
-                self.mark_everything(id);
+            match catch_up {
+                CatchUp::Nothing => consumer.outbox.clear_all(),
+                CatchUp::Everything => {
+                    self.mark_everything(id);
+                }
+                CatchUp::Outbox | CatchUp::Repair => consumer.outbox.demote(slots),
             }
         }
         self.woken.extend(self.peer_watcher);
-        Ok(id)
+        Ok((id, catch_up))
+    }
+
+    /// Notes that a peer was seen to hold the same as this node: whatever it may lack from here on
+    /// is in its outbox.
+    pub fn peer_agrees(&mut self, name: &NodeName) {
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.instance = peer.active.map(|active| active.instance);
+        }
     }
 
     /// Whether a link is the one that stays.
@@ -366,10 +462,16 @@ impl State {
         self.woken.extend(self.peer_watcher);
     }
 
-    /// This node's clock for a Hello or Heartbeat, its digest and its number of clients.
-    pub fn signature(&self, now: Now) -> (Timestamp, u64, u64) {
-        (now.wall, self.table.digest().value(), self.table.len() as u64)
+    /// What this node holds.
+    pub fn holdings(&self) -> Holdings {
+        Holdings { digest: self.table.digest(), clients: self.table.len() as u64, repairs: true }
     }
+}
+
+/// A function of the field alone, so that others may be borrowed meanwhile.
+fn consumer_mut(consumers: &mut [Place], id: ConsumerId) -> Option<&mut Consumer> {
+    let place = consumers.get_mut(id.place as usize)?;
+    place.consumer.as_mut().filter(|_| place.generation == id.generation)
 }
 
 impl Interest {

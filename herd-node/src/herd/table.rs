@@ -2,13 +2,15 @@
 
 use std::cmp::Ordering;
 use std::hash::Hasher as _;
+use std::ops::Range;
 
 use hashbrown::HashTable;
 use herd_proto::{ClientId, LocationRecord};
 use siphasher::sip::SipHasher13;
 
-use super::digest::{Digest, RecordHasher};
+use super::hash::RecordHasher;
 use super::order;
+use super::tree::{self, Tree};
 
 /// Where a client's record stands: dense numbers from 0, so that a set of slots is a bitmap.
 pub type Slot = u32;
@@ -19,15 +21,17 @@ pub struct Table {
     entries: Vec<Entry>,
     index: HashTable<Slot>,
     /// Secret to the process, so that nobody can pick client ids that collide.
-    key: (u64, u64),
+    secret: (u64, u64),
     hasher: RecordHasher,
-    digest: Digest,
+    tree: Tree,
 }
 
 #[derive(Debug)]
 struct Entry {
     record: LocationRecord,
-    /// The record's share of the digest.
+    /// The client's place in the tree.
+    key: u64,
+    /// The record's share of the sums.
     hash: u64,
 }
 
@@ -43,14 +47,14 @@ pub enum Merged {
 }
 
 impl Table {
-    /// An empty table of the herd `cluster`, with a random `key` for its index.
-    pub fn new(cluster: &str, key: (u64, u64)) -> Self {
+    /// An empty table of the herd `cluster`, with a random `secret` for its index.
+    pub fn new(cluster: &str, secret: (u64, u64)) -> Self {
         Self {
             entries: Vec::new(),
             index: HashTable::new(),
-            key,
+            secret,
             hasher: RecordHasher::new(cluster),
-            digest: Digest::default(),
+            tree: Tree::default(),
         }
     }
 
@@ -66,8 +70,9 @@ impl Table {
             Ordering::Equal => Merged::Known(slot),
             Ordering::Greater => {
                 let hash = self.hasher.hash(&record);
-                self.digest.replace(entry.hash, hash);
-                *entry = Entry { record, hash };
+                self.tree.replace(entry.key, entry.hash, hash);
+                entry.record = record;
+                entry.hash = hash;
                 Merged::Newer(slot)
             }
         }
@@ -75,13 +80,13 @@ impl Table {
 
     fn insert(&mut self, record: LocationRecord) -> Slot {
         let slot = self.entries.len() as Slot;
-        let hash = self.hasher.hash(&record);
-        self.digest.replace(0, hash);
-        let (entries, key) = (&mut self.entries, self.key);
-        let place = index_hash(key, &record.client);
-        entries.push(Entry { record, hash });
+        let (key, hash) = (self.hasher.key(&record.client), self.hasher.hash(&record));
+        self.tree.insert(key, hash);
+        let (entries, secret) = (&mut self.entries, self.secret);
+        let place = index_hash(secret, &record.client);
+        entries.push(Entry { record, key, hash });
         self.index.insert_unique(place, slot, |&slot| {
-            index_hash(key, &entries[slot as usize].record.client)
+            index_hash(secret, &entries[slot as usize].record.client)
         });
         slot
     }
@@ -89,7 +94,7 @@ impl Table {
     /// The slot of a client.
     pub fn find(&self, client: &ClientId) -> Option<Slot> {
         let is_client = |slot: &Slot| self.entries[*slot as usize].record.client == *client;
-        self.index.find(index_hash(self.key, client), is_client).copied()
+        self.index.find(index_hash(self.secret, client), is_client).copied()
     }
 
     /// The record in a slot that the table handed out.
@@ -107,13 +112,30 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// The digest of all records.
-    pub fn digest(&self) -> Digest {
-        self.digest
+    /// The digest of all records: equal on nodes that hold the same ones.
+    pub fn digest(&self) -> u64 {
+        self.tree.root()
+    }
+
+    /// The sums by which two nodes find what differs.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The key and the hash of the record in a slot that the table handed out.
+    pub fn signature(&self, slot: Slot) -> (u64, u64) {
+        let entry = &self.entries[slot as usize];
+        (entry.key, entry.hash)
+    }
+
+    /// The slot of a key.
+    pub fn find_key(&self, key: u64) -> Option<Slot> {
+        let leaf = tree::prefix(key, tree::DEPTH);
+        self.tree.leaf(leaf).find(|slot| self.entries[*slot as usize].key == key)
     }
 
     /// All slots in use.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+    pub fn slots(&self) -> Range<Slot> {
         0..self.entries.len() as Slot
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use herd_proto::v1::gossip_client::GossipClient;
 use herd_proto::{MAX_MESSAGE_BYTES, NodeName};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -24,6 +24,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long the friend with the smaller name may dial first. Both dial, as either may be the only
 /// one that can, and the larger name's stream would be the one to close.
 const HEAD_START: Duration = Duration::from_millis(30);
+
+/// Longest that a friend's wish to be left alone is heeded.
+const MAX_ASKED: Duration = Duration::from_secs(15);
 
 /// HTTP/2 ping interval and patience, to find a path that silently drops everything.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
@@ -45,14 +48,15 @@ pub async fn dial(
     let head_start = if node < friend { Duration::ZERO } else { HEAD_START };
     let mut backoff = Backoff::default();
     let mut was_reachable = true;
+    let mut last_refusal = String::new();
     loop {
-        tokio::select! {
-            () = sleep(head_start) => {}
-            () = stop.cancelled() => return,
-        }
-        tokio::select! {
-            () = no_stream(&shared, &friend, &waker) => {}
-            () = stop.cancelled() => return,
+        let my_turn = async {
+            no_stream(&shared, &friend, &waker).await;
+            sleep(head_start).await;
+            no_stream(&shared, &friend, &waker).await;
+        };
+        if stop.run_until_cancelled(my_turn).await.is_none() {
+            return;
         }
         let attempt = tokio::select! {
             attempt = connect(&address) => attempt,
@@ -64,12 +68,13 @@ pub async fn dial(
                 let ended = run(&shared, &friend, channel, &stop).await;
                 was_reachable = true;
                 backoff.after_stream(begun.elapsed());
-                if ended.is_refusal() {
+                if ended.is_refusal() && last_refusal != ended.detail {
                     warn!(%node, peer = %friend, reason = %ended.detail, "no link with this peer");
+                    last_refusal.clone_from(&ended.detail);
                 }
-                let refused = ended.is_refusal();
+                let (refused, asked) = (ended.is_refusal(), ended.retry_after.unwrap_or_default());
                 shared.with(|state, _| state.dial_failed(&friend, ended.detail));
-                backoff.after_failure(refused)
+                backoff.after_failure(refused).max(asked.min(MAX_ASKED))
             }
             Err(error) => {
                 // Once for each time it goes away, not once an attempt.
@@ -123,11 +128,12 @@ async fn run(
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (outbound, frames) = mpsc::channel(PIPE_FRAMES);
-    let inbound = match client.propagate(ReceiverStream::new(frames)).await {
-        Ok(response) => response.into_inner(),
-        Err(status) => {
-            return Ended::broken(describe(&status));
-        }
+    let call = timeout(CONNECT, client.propagate(ReceiverStream::new(frames)));
+    let inbound = match stop.run_until_cancelled(call).await {
+        Some(Ok(Ok(response))) => response.into_inner(),
+        Some(Ok(Err(status))) => return Ended::broken(describe(&status)),
+        Some(Err(_)) => return Ended::broken("accepts connections and does not answer".into()),
+        None => return Ended::broken("the node stops".into()),
     };
     let waker = shared.waker();
     let link = Link::dialled(waker.token(), friend.clone(), shared.now());

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use herd_proto::NodeName;
 use herd_proto::v1::Frame;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
@@ -10,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::info;
 
+use crate::herd::Now;
 use crate::herd::link::{Ended, Link};
+use crate::herd::state::State;
 use crate::shared::{Shared, Waker};
 
 /// Frames that may wait between a link and the transport. One is being written while the next is
@@ -38,52 +41,57 @@ impl Frames for tonic::Streaming<Frame> {
 /// Runs a link over a stream until either ends, and logs when the peer came and went. Once
 /// `stop` is cancelled the link sends what the peer lacks and says Goodbye; the caller bounds how
 /// long that may take.
+///
+/// # Cancel safety
+/// Dropping the future ends the link as if the stream had broken.
 pub async fn pump(
     shared: &Shared,
-    mut link: Link,
+    link: Link,
     waker: &Waker,
     mut inbound: impl Frames,
     outbound: mpsc::Sender<Frame>,
     stop: &CancellationToken,
 ) -> Ended {
     let node = shared.with(|state, _| state.identity().name.clone());
+    let mut link = Running { shared, link: Some(link) };
     let mut met = None;
     let why = loop {
-        let pipe_full = match fill(shared, &mut link, &outbound) {
-            Fill::Idle => false,
-            Fill::Full => true,
+        let has_room = match link.fill(&outbound) {
+            Fill::Idle => true,
+            Fill::Full => false,
             Fill::Gone => break "the stream was reset".to_owned(),
         };
         if met.is_none()
             && let Some(peer) = link.peer()
         {
             info!(%node, %peer, dialled_here = link.dialled_here(), "peer connected");
-            met = Some(peer.clone());
+            met = Some(peer);
         }
-        if link.is_finished() {
+        if link.has_ended() {
+            link.say_all(&outbound).await;
             break String::new();
         }
         tokio::select! {
             frame = inbound.next() => match frame {
-                Ok(Some(frame)) => shared.with(|state, now| link.receive(state, now, frame)),
+                Ok(Some(frame)) => link.with(|link, state, now| link.receive(state, now, frame)),
                 Ok(None) => {
-                    flush(shared, &mut link, &outbound).await;
+                    link.say_all(&outbound).await;
                     break "the peer closed the stream".to_owned();
                 }
                 Err(status) => break describe(&status),
             },
-            permit = outbound.reserve(), if pipe_full => {
+            permit = outbound.reserve(), if !has_room => {
                 // The permit goes back at once: what to send is decided when it is sent.
                 drop(permit);
             }
-            () = waker.woken() => {}
-            () = sleep_until(shared.deadline(link.next_tick())) => {
-                shared.with(|state, now| link.tick(state, now));
+            () = waker.woken(), if has_room => {}
+            () = sleep_until(shared.deadline(link.next_tick(has_room))) => {
+                link.with(Link::tick);
             }
             () = stop.cancelled(), if !link.is_draining() => link.drain(),
         }
     };
-    let ended = shared.with(|state, now| link.close(state, now, &why));
+    let ended = link.close(&why);
     if let Some(peer) = met {
         info!(%node, %peer, reason = %ended.detail, "peer disconnected");
     }
@@ -93,37 +101,87 @@ pub async fn pump(
     ended
 }
 
-/// Sends what the link has to say to a peer that has said all: its acknowledgement above all.
-async fn flush(shared: &Shared, link: &mut Link, outbound: &mpsc::Sender<Frame>) {
-    let say_all = async {
-        while let Ok(permit) = outbound.reserve().await
-            && let Some(frame) = shared.with(|state, now| link.poll_transmit(state, now))
-        {
-            permit.send(frame);
+/// A link that is closed however its pump ends, by a panic too: a peer whose link is dead and not
+/// closed would be refused for ever.
+struct Running<'a> {
+    shared: &'a Shared,
+    link: Option<Link>,
+}
+
+impl Running<'_> {
+    fn with<R: Default>(&mut self, work: impl FnOnce(&mut Link, &mut State, Now) -> R) -> R {
+        let Some(link) = &mut self.link else { return R::default() };
+        self.shared.with(|state, now| work(link, state, now))
+    }
+
+    fn peer(&self) -> Option<NodeName> {
+        self.link.as_ref()?.peer().cloned()
+    }
+
+    fn dialled_here(&self) -> bool {
+        self.link.as_ref().is_some_and(Link::dialled_here)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.link.as_ref().is_none_or(Link::has_ended)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.link.as_ref().is_none_or(Link::is_draining)
+    }
+
+    fn drain(&mut self) {
+        self.with(|link, _, _| link.drain());
+    }
+
+    fn next_tick(&self, has_room: bool) -> Duration {
+        self.link.as_ref().map_or(Duration::ZERO, |link| link.next_tick(has_room))
+    }
+
+    /// Hands frames to the transport while it has room and the link has any.
+    fn fill(&mut self, outbound: &mpsc::Sender<Frame>) -> Fill {
+        loop {
+            let permit = match outbound.try_reserve() {
+                Ok(permit) => permit,
+                Err(mpsc::error::TrySendError::Full(())) => return Fill::Full,
+                Err(mpsc::error::TrySendError::Closed(())) => return Fill::Gone,
+            };
+            match self.with(Link::poll_transmit) {
+                Some(frame) => permit.send(frame),
+                None => return Fill::Idle,
+            }
         }
-    };
-    let _ = timeout(FAREWELL, say_all).await;
+    }
+
+    /// Sends what the link still has to say when the stream is about to end: an acknowledgement to
+    /// a peer that has said all, or a Goodbye. Within a limit, as nobody may be reading.
+    async fn say_all(&mut self, outbound: &mpsc::Sender<Frame>) {
+        let say_all = async {
+            while let Ok(permit) = outbound.reserve().await
+                && let Some(frame) = self.with(Link::poll_transmit)
+            {
+                permit.send(frame);
+            }
+        };
+        let _ = timeout(FAREWELL, say_all).await;
+    }
+
+    fn close(&mut self, why: &str) -> Ended {
+        let Some(link) = self.link.take() else { return Ended::broken(why.into()) };
+        self.shared.with(|state, now| link.close(state, now, why))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.close("the link was dropped");
+    }
 }
 
 enum Fill {
     Idle,
     Full,
     Gone,
-}
-
-/// Hands frames to the transport while it has room and the link has any.
-fn fill(shared: &Shared, link: &mut Link, outbound: &mpsc::Sender<Frame>) -> Fill {
-    loop {
-        let permit = match outbound.try_reserve() {
-            Ok(permit) => permit,
-            Err(mpsc::error::TrySendError::Full(())) => return Fill::Full,
-            Err(mpsc::error::TrySendError::Closed(())) => return Fill::Gone,
-        };
-        match shared.with(|state, now| link.poll_transmit(state, now)) {
-            Some(frame) => permit.send(frame),
-            None => return Fill::Idle,
-        }
-    }
 }
 
 /// A transport error in words, with its causes.
@@ -140,4 +198,68 @@ pub(super) fn with_causes(message: &str, error: &dyn std::error::Error) -> Strin
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use herd_proto::Report;
+    use herd_proto::v1::{Hello, Reason, frame::Kind};
+
+    use super::*;
+    use crate::herd::state::Identity;
+
+    /// Says Hello and then nothing, and counts how often it is asked.
+    struct Mute<'a> {
+        hello: Option<Hello>,
+        asked: &'a AtomicU32,
+    }
+
+    impl Frames for Mute<'_> {
+        async fn next(&mut self) -> Result<Option<Frame>, Status> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            match self.hello.take() {
+                Some(hello) => Ok(Some(Frame { kind: Some(Kind::Hello(hello)) })),
+                None => pending().await,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_costs_nothing_and_is_let_go() {
+        let shared = Shared::new(Identity {
+            name: NodeName::parse("Bailey").unwrap(),
+            cluster: "test".into(),
+            instance: 1,
+            index_key: (1, 2),
+            max_future: Duration::ZERO,
+        });
+        for client in 0..2000 {
+            let report = Report::from_operands(&format!("c{client}"), "+1-1", "1").unwrap();
+            shared.with(|state, now| state.report(now, report)).unwrap();
+        }
+        let hello = Hello {
+            protocol_min: 1,
+            protocol_max: 1,
+            cluster: "test".into(),
+            node: "mute".into(),
+            ..Hello::default()
+        };
+        let asked = AtomicU32::new(0);
+        let inbound = Mute { hello: Some(hello), asked: &asked };
+        // Nobody takes the frames out.
+        let (outbound, _full) = mpsc::channel(PIPE_FRAMES);
+        let waker = shared.waker();
+        let link = Link::accepted(waker.token(), shared.now());
+        let stop = CancellationToken::new();
+        let begun = tokio::time::Instant::now();
+        let ended = pump(&shared, link, &waker, inbound, outbound, &stop).await;
+        assert_eq!(ended.reason, Reason::Silent);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(asked.load(Ordering::Relaxed) < 20, "asked {asked:?} times: it spins");
+        assert_eq!(shared.with(|state, _| state.peers().iter().count()), 0);
+    }
 }

@@ -128,12 +128,13 @@ pub struct Upstream {
 pub struct Limits {
     /// For a connection, TLS included. Default 2 s: a lost SYN is sent again after one.
     pub connect_timeout: Duration,
-    /// For a request from its start to the last byte of the answer. Default 4 s: people who
-    /// wait longer ask again.
+    /// For a request from its start to the last byte of the answer. Default 8 s: twice what a
+    /// slow answer takes, and less than scripts wait.
     pub total_timeout: Duration,
-    /// Requests in flight. Default 16: at a usual 100 ms each that is 160 a second.
+    /// Requests in flight. Default 64: at a usual 100 ms each that is 640 a second.
     pub max_in_flight: usize,
-    /// For one of those to become free. Default 250 ms.
+    /// For one of those to become free. Default 5 s: a burst is answered late rather than not
+    /// at all, within the caller's own deadline.
     pub max_wait: Duration,
     /// Size of an answer after decompression, in bytes. Default 2 MiB, a hundred times what
     /// twenty results take.
@@ -144,9 +145,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(2),
-            total_timeout: Duration::from_secs(4),
-            max_in_flight: 16,
-            max_wait: Duration::from_millis(250),
+            total_timeout: Duration::from_secs(8),
+            max_in_flight: 64,
+            max_wait: Duration::from_secs(5),
             max_answer_bytes: 2 << 20,
         }
     }

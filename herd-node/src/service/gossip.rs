@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
+use super::draining;
 use crate::herd::link::Link;
 use crate::link::{PIPE_FRAMES, pump};
 use crate::shared::Shared;
@@ -21,12 +22,19 @@ pub struct GossipService {
     shared: Arc<Shared>,
     links: TaskTracker,
     stop: CancellationToken,
+    abort: CancellationToken,
 }
 
 impl GossipService {
-    /// Runs accepted links in `links` until `stop` is cancelled.
-    pub fn new(shared: Arc<Shared>, links: TaskTracker, stop: CancellationToken) -> Self {
-        Self { shared, links, stop }
+    /// Runs accepted links in `links`. When `stop` is cancelled they send what is left to send,
+    /// when `abort` is cancelled they end.
+    pub fn new(
+        shared: Arc<Shared>,
+        links: TaskTracker,
+        stop: CancellationToken,
+        abort: CancellationToken,
+    ) -> Self {
+        Self { shared, links, stop, abort }
     }
 }
 
@@ -38,11 +46,15 @@ impl Gossip for GossipService {
         &self,
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Self::PropagateStream>, Status> {
+        if self.stop.is_cancelled() {
+            return Err(draining());
+        }
         let remote = request.remote_addr().map(|address| address.to_string()).unwrap_or_default();
         let inbound = request.into_inner();
         let (outbound, frames) = mpsc::channel(PIPE_FRAMES);
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
-        self.links.spawn(async move {
+        let abort = self.abort.clone();
+        self.links.spawn(abort.run_until_cancelled_owned(async move {
             let waker = shared.waker();
             let link = Link::accepted(waker.token(), shared.now());
             let ended = pump(&shared, link, &waker, inbound, outbound, &stop).await;
@@ -51,7 +63,7 @@ impl Gossip for GossipService {
                 let node = shared.with(|state, _| state.identity().name.clone());
                 warn!(%node, %remote, reason = %ended.detail, "stream ended by this node");
             }
-        });
+        }));
         Ok(Response::new(ReceiverStream::new(frames).map(Ok)))
     }
 }

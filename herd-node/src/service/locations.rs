@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::report_stream::{Answers, answers};
-use super::unknown_client;
 use super::watch::{Changes, Watchers};
+use super::{draining, unknown_client};
 use crate::shared::Shared;
 
 /// `herd.v1.Locations`.
@@ -31,6 +31,10 @@ impl Locations for LocationsService {
         &self,
         request: Request<v1::ReportRequest>,
     ) -> Result<Response<v1::ReportResponse>, Status> {
+        if self.stop.is_cancelled() {
+            // Links may have said Goodbye: nobody would hear of it.
+            return Err(draining());
+        }
         let refused = |violations: Violations| {
             self.shared.with(|state, _| state.count_refused());
             invalid_argument(&violations)

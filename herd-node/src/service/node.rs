@@ -63,7 +63,7 @@ fn status_of(state: &State) -> v1::GetStatusResponse {
         cluster: identity.cluster.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         clients: state.table().len() as u64,
-        digest: state.table().digest().value(),
+        digest: state.table().digest(),
         reports: Some(v1::ReportCounts {
             taken: reports.taken,
             applied: reports.applied,
@@ -93,6 +93,8 @@ fn peer_status(state: &State, name: &NodeName, peer: &Peer) -> v1::PeerStatus {
             known: counts.known,
             bad: counts.bad,
             unknown_frames: counts.unknown_frames,
+            repaired: counts.repaired,
+            divergent: counts.divergent,
         }),
         digest: peer.heard.digest,
         clients: peer.heard.clients,

@@ -12,6 +12,10 @@ use tonic::{Status, Streaming};
 use super::draining;
 use crate::shared::Shared;
 
+/// Most bytes of words about refused reports in one answer, which must stay well below the limit
+/// of a message. What is refused beyond that is still named, by index and first field.
+const MAX_WORDS: usize = 256 << 10;
+
 /// The answers of one stream.
 pub(super) type Answers =
     Pin<Box<dyn Stream<Item = Result<v1::ReportStreamResponse, Status>> + Send>>;
@@ -27,9 +31,9 @@ pub(super) fn answers(
     Box::pin(unfold(start, async |position| {
         let (shared, mut requests, stop) = position?;
         let request = tokio::select! {
-            biased; // what has arrived is answered before the stream ends
-            request = requests.message() => request,
+            biased; // a busy stream must not put off the end
             () = stop.cancelled() => return Some((Err(draining()), None)),
+            request = requests.message() => request,
         };
         match request {
             Ok(Some(request)) => match answer(&shared, &request) {
@@ -55,7 +59,7 @@ fn answer(
     // Checked before the lock is taken.
     let reports: Vec<_> = request.reports.iter().map(Report::from_request).collect();
     Ok(shared.with(|state, now| {
-        let (mut applied, mut failures) = (0, Vec::new());
+        let (mut applied, mut failures, mut budget) = (0, Vec::new(), MAX_WORDS);
         for (index, report) in reports.into_iter().enumerate() {
             let taken = match report {
                 Ok(report) => state.report(now, report),
@@ -66,7 +70,7 @@ fn answer(
             };
             match taken {
                 Ok((_, newest)) => applied += u32::from(newest),
-                Err(violations) => failures.push(failure(index as u32, violations)),
+                Err(violations) => failures.push(failure(index as u32, violations, &mut budget)),
             }
         }
         let origin = state.identity().name.to_string();
@@ -74,13 +78,25 @@ fn answer(
     }))
 }
 
-fn failure(index: u32, violations: Violations) -> v1::ReportFailure {
-    let violations = violations
+/// Describes why a report was refused, within what is left of the budget of its message.
+fn failure(index: u32, violations: Violations, budget: &mut usize) -> v1::ReportFailure {
+    let mut violations: Vec<_> = violations
         .into_iter()
         .map(|violation| v1::ReportViolation {
             field: violation.field,
             description: violation.description,
         })
         .collect();
+    let bytes =
+        |violation: &v1::ReportViolation| violation.field.len() + violation.description.len();
+    let total = violations.iter().map(bytes).sum();
+    if let Some(left) = budget.checked_sub(total) {
+        *budget = left;
+    } else {
+        violations.truncate(1);
+        for violation in &mut violations {
+            violation.description = "breaks a rule".into();
+        }
+    }
     v1::ReportFailure { index, violations }
 }

@@ -118,7 +118,8 @@ struct Watcher {
     shared: Arc<Shared>,
     waker: Waker,
     consumer: ConsumerId,
-    /// How many records of the state at the start are still to be sent, while any are.
+    /// While the state at the start is being sent: how many of its records stand before all
+    /// changes in the outbox.
     current: Option<usize>,
     _place: Place,
 }
@@ -137,11 +138,13 @@ impl Watcher {
         }
     }
 
+    /// A message, if there is anything to tell. `None` only when the outbox is empty, so that the
+    /// next change wakes.
     fn take(&mut self) -> Option<v1::WatchResponse> {
         let consumer = self.consumer;
-        let (locations, taken) = self.shared.with(|state, _| {
+        let (locations, taken, sweeping) = self.shared.with(|state, _| {
             let (mut locations, mut taken) = (Vec::new(), 0);
-            while taken < MAX_LOCATIONS
+            while locations.len() < MAX_LOCATIONS
                 && let Some((_, record)) = state.pop(consumer)
             {
                 taken += 1;
@@ -149,12 +152,11 @@ impl Watcher {
                     locations.push(v1::Location::from(record));
                 }
             }
-            (locations, taken)
+            (locations, taken, state.is_sweeping(consumer))
         });
-        // The FIFO holds the state at the start before all that changed later.
         let left = self.current.map(|left| left.saturating_sub(taken));
-        let current_state_complete = left == Some(0);
-        self.current = left.filter(|left| *left > 0);
+        let current_state_complete = left == Some(0) && !sweeping;
+        self.current = left.filter(|_| !current_state_complete);
         let response = v1::WatchResponse { locations, current_state_complete };
         (!response.locations.is_empty() || current_state_complete).then_some(response)
     }

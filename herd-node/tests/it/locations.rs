@@ -1,7 +1,7 @@
 //! Reporting, asking and watching.
 
-use herd_proto::v1::{GetRequest, ReportStreamRequest, WatchRequest};
-use herd_proto::{LocationRecord, violations_of};
+use herd_proto::v1::{GetRequest, Position, ReportRequest, ReportStreamRequest, WatchRequest};
+use herd_proto::{LocationRecord, Report, violations_of};
 use tokio_stream::StreamExt as _;
 use tokio_stream::iter;
 use tonic::Code;
@@ -91,4 +91,40 @@ async fn watching_nothing_known_says_so_at_once() {
     let mut changes = locations(&node).await.watch(request).await.unwrap().into_inner();
     let first = changes.message().await.unwrap().unwrap();
     assert!(first.current_state_complete && first.locations.is_empty());
+}
+
+#[tokio::test]
+async fn a_watcher_is_not_lost_behind_clients_that_were_forgotten() {
+    let node = start("Bailey", &[]).await;
+    let mut changes =
+        locations(&node).await.watch(WatchRequest::default()).await.unwrap().into_inner();
+    node.shared().with(|state, now| {
+        for number in 0..2000 {
+            let report = Report::from_operands(&format!("c{number}"), "+1-1", "1").unwrap();
+            let mut record = report.into_record(state.identity().name.clone(), now.wall, 1);
+            record.forgotten = true;
+            state.merge(record, None);
+        }
+    });
+    locations(&node).await.report(report("kiwi")).await.unwrap();
+    let message = changes.message().await.unwrap().unwrap();
+    assert_eq!(message.locations[0].client_id, "kiwi");
+}
+
+#[tokio::test]
+async fn a_message_full_of_bad_reports_is_answered_within_the_limit_of_a_message() {
+    let node = start("Bailey", &[]).await;
+    let wrong = ReportRequest {
+        client_id: "a b".into(),
+        position: Some(Position { latitude: 1e300, longitude: -1e300 }),
+        time_text: "noon".into(),
+        ..ReportRequest::default()
+    };
+    let mut reports = vec![wrong; 4095];
+    reports.push(report("kiwi"));
+    let messages = iter([ReportStreamRequest { reports }]);
+    let mut answers = locations(&node).await.report_stream(messages).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert_eq!((answer.failures.len(), answer.applied), (4095, 1));
+    assert!(answer.failures.iter().all(|failure| failure.violations[0].field == "client_id"));
 }

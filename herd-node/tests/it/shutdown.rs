@@ -1,13 +1,13 @@
 //! Stopping: in order, and within a bound.
 
-use herd_node::Drained;
+use herd_node::{Drained, Node};
 use herd_proto::v1::{Frame, Hello, WatchRequest, frame::Kind};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::{channel, eventually, gossip, locations, report, start, status};
+use crate::support::{channel, config, eventually, gossip, locations, report, start, status};
 
 #[tokio::test]
 async fn health_has_three_names_and_readiness_ends_first() {
@@ -70,4 +70,50 @@ async fn a_peer_that_never_acknowledges_cannot_hold_up_the_stop_for_longer_than_
     eventually(async || status(&node).await.peers, |peers| peers.len() == 1).await;
     assert_eq!(node.stop().await, Drained::CutOff);
     drop((frames, inbound));
+}
+
+#[tokio::test]
+async fn a_node_that_takes_over_can_listen_while_the_old_one_still_drains() {
+    let local = tokio::task::LocalSet::new();
+    local.run_until(take_over()).await;
+}
+
+async fn take_over() {
+    let node = start("Bailey", &[]).await;
+    let address = node.address();
+    locations(&node).await.report(report("kiwi")).await.unwrap();
+    let (frames, outbound) = tokio::sync::mpsc::channel(1);
+    let hello = Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        cluster: "test".into(),
+        node: "mute".into(),
+        ..Hello::default()
+    };
+    frames.send(Frame { kind: Some(Kind::Hello(hello)) }).await.unwrap();
+    let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
+    let inbound = gossip(&node).await.propagate(outbound).await.unwrap();
+    eventually(async || status(&node).await.peers, |peers| peers.len() == 1).await;
+    let mut client = locations(&node).await;
+    client.report(report("fig")).await.unwrap();
+    let old = tokio::task::spawn_local(node.stop());
+    let mut settings = config("Bailey", &[]);
+    settings.listen = address;
+    let start_again = async || Node::start(settings.clone()).await.ok();
+    let new = eventually(start_again, Option::is_some).await;
+    assert!(!old.is_finished(), "the mute peer holds it up for the whole grace");
+    // And whoever still has a connection to the old one is not lied to.
+    let refused = client.report(report("plum")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(old.await.unwrap(), Drained::CutOff);
+    drop((frames, inbound, new));
+}
+
+#[tokio::test]
+async fn a_friend_that_accepts_and_says_nothing_does_not_hold_up_the_stop() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = start("Bailey", &[("Bona", silent.local_addr().unwrap())]).await;
+    let connection = silent.accept().await.unwrap();
+    assert_eq!(node.stop().await, Drained::Clean);
+    drop(connection);
 }

@@ -9,7 +9,7 @@ use herd_node::herd::link::Link;
 use herd_node::herd::state::{Identity, State};
 use herd_node::herd::table::Merged;
 use herd_node::herd::{Now, order};
-use herd_proto::v1::Frame;
+use herd_proto::v1::{Frame, frame::Kind};
 use herd_proto::{ClientId, LocationRecord, NodeName, Report, Timestamp};
 use prost::Message as _;
 use rand::rngs::StdRng;
@@ -32,6 +32,7 @@ pub(crate) struct Faults {
     pub(crate) streams_broken: u64,
     pub(crate) half_open: u64,
     pub(crate) crashes: u64,
+    pub(crate) restarts: u64,
     pub(crate) duplicate_streams: u64,
 }
 
@@ -40,6 +41,8 @@ pub(crate) struct Herd {
     pub(crate) faults: Faults,
     pub(crate) frames: u64,
     pub(crate) records_sent: u64,
+    /// Bytes of Compare, Leaves and Want.
+    pub(crate) repair_bytes: u64,
     now: Duration,
     nodes: Vec<Node>,
     edges: Vec<(usize, usize)>,
@@ -91,6 +94,7 @@ impl Herd {
             faults: Faults::default(),
             frames: 0,
             records_sent: 0,
+            repair_bytes: 0,
             now: Duration::ZERO,
             nodes: Vec::new(),
             edges: edges.to_vec(),
@@ -158,6 +162,39 @@ impl Herd {
         }
     }
 
+    /// Restarts a node that has its records from its disk, and nothing else.
+    pub(crate) fn restart_with_disk(&mut self, node: usize) {
+        let records = self.records(node);
+        self.crash(node);
+        self.faults.crashes -= 1;
+        self.faults.restarts += 1;
+        self.start(node);
+        let state = self.nodes[node].state.as_mut().expect("it was just started");
+        for record in records {
+            state.restore(record);
+        }
+    }
+
+    /// All records of a node.
+    pub(crate) fn records(&self, node: usize) -> Vec<LocationRecord> {
+        let table = self.state(node).table();
+        table.slots().map(|slot| table.record(slot).clone()).collect()
+    }
+
+    /// Damages a node's memory: it holds a record that nobody was told of.
+    pub(crate) fn plant(&mut self, node: usize, client: &str) {
+        let now = self.now_at(node);
+        let report = Report::from_operands(client, "+1-1", "1000000").unwrap();
+        let record = report.into_record(self.nodes[node].name.clone(), now.wall, 0);
+        let state = self.nodes[node].state.as_mut().expect("the node runs");
+        let peers: Vec<_> = state.peers().iter().map(|(_, peer)| peer.consumer).collect();
+        state.merge(record.clone(), None);
+        for consumer in peers {
+            while state.pop(consumer).is_some() {}
+        }
+        self.greatest.insert(record.client.clone(), record);
+    }
+
     /// Cuts or heals the network between two friends. Of a cut, each end hears at once or only
     /// by silence.
     pub(crate) fn set_cut(&mut self, edge: usize, cut: bool) {
@@ -197,7 +234,7 @@ impl Herd {
             Some(greatest) if order::compare(greatest, &record).is_ge() => {}
             _ => drop(self.greatest.insert(record.client.clone(), record)),
         }
-        self.work(node);
+        self.work(node, None);
     }
 
     /// Lets the herd run for a while.
@@ -215,7 +252,7 @@ impl Herd {
 
     /// All digests of running nodes.
     pub(crate) fn digests(&self) -> Vec<u64> {
-        self.states().map(|state| state.table().digest().value()).collect()
+        self.states().map(|state| state.table().digest()).collect()
     }
 
     pub(crate) fn states(&self) -> impl Iterator<Item = &State> {
@@ -235,6 +272,8 @@ impl Herd {
                 assert_eq!(state.pending(peer.consumer), 0, "{name} was not told everything");
                 assert!(peer.active.is_some(), "no stream to {name}");
                 assert_eq!(peer.counts.bad, 0);
+                assert_eq!(peer.counts.unknown_frames, 0);
+                assert_eq!(peer.counts.divergent, 0, "with {name}");
             }
         }
     }
@@ -255,7 +294,6 @@ impl Herd {
             Event::Tick => {
                 for node in 0..self.nodes.len() {
                     self.tick(node);
-                    self.work(node);
                 }
                 self.at(TICK, Event::Tick);
             }
@@ -264,7 +302,7 @@ impl Herd {
             Event::Reset { stream, end } => {
                 let node = self.streams[stream].ends[end].node;
                 self.close(stream, end, "reset");
-                self.work(node);
+                self.work(node, None);
             }
         }
     }
@@ -301,9 +339,10 @@ impl Herd {
             self.faults.duplicate_streams += 1;
         }
         self.live.push(self.streams.len());
+        let stream = self.streams.len();
         self.streams.push(Stream { edge, ends });
-        self.work(from);
-        self.work(to);
+        self.work(from, Some(stream));
+        self.work(to, Some(stream));
     }
 
     fn arrive(&mut self, stream: usize, end: usize) {
@@ -318,32 +357,45 @@ impl Herd {
             self.faults.frames_lost += 1;
         }
         let sender = self.streams[stream].ends[1 - end].node;
-        self.work(node);
-        self.work(sender);
+        self.work(node, Some(stream));
+        self.work(sender, Some(stream));
         self.check_never_back(node);
     }
 
-    /// Asks all links of a node for frames, as its drivers do whenever anything happened.
-    fn work(&mut self, node: usize) {
-        let now = self.now_at(node);
-        for stream in self.live.clone() {
-            let Some(end) = self.end_of(stream, node) else { continue };
-            while self.streams[stream].ends[1 - end].arriving.len() < PIPE
-                && let Some(state) = &mut self.nodes[node].state
-                && let Some(link) = &mut self.streams[stream].ends[end].link
-                && let Some(frame) = link.poll_transmit(state, now)
-            {
-                self.send(stream, 1 - end, &frame);
-            }
-            let finished = |link: &Link| link.is_finished();
-            if self.streams[stream].ends[end].link.as_ref().is_some_and(finished) {
-                self.close(stream, end, "");
-                let wait = Duration::from_millis(self.rng.random_range(1..20));
-                self.at(wait, Event::Reset { stream, end: 1 - end });
-            }
+    /// Asks for frames the link to which something just happened and those that the state wakes,
+    /// as their drivers do, and no others: a wake-up that the state forgets is a frame that is late.
+    fn work(&mut self, node: usize, stream: Option<usize>) {
+        let mut due: Vec<_> = stream.into_iter().collect();
+        loop {
+            let Some(state) = &mut self.nodes[node].state else { return };
+            let woken = state.take_woken();
+            let is_woken = |&stream: &usize| {
+                let mut ends = self.streams[stream].ends.iter();
+                ends.any(|end| {
+                    let token = end.link.as_ref().map(Link::token);
+                    end.node == node && token.is_some_and(|token| woken.contains(&token))
+                })
+            };
+            due.extend(self.live.iter().copied().filter(is_woken));
+            let Some(stream) = due.pop() else { return };
+            self.transmit(stream, node);
         }
-        if let Some(state) = &mut self.nodes[node].state {
-            state.take_woken();
+    }
+
+    fn transmit(&mut self, stream: usize, node: usize) {
+        let now = self.now_at(node);
+        let Some(end) = self.end_of(stream, node) else { return };
+        while self.streams[stream].ends[1 - end].arriving.len() < PIPE
+            && let Some(state) = &mut self.nodes[node].state
+            && let Some(link) = &mut self.streams[stream].ends[end].link
+            && let Some(frame) = link.poll_transmit(state, now)
+        {
+            self.send(stream, 1 - end, &frame);
+        }
+        if self.streams[stream].ends[end].link.as_ref().is_some_and(Link::has_ended) {
+            self.close(stream, end, "");
+            let wait = Duration::from_millis(self.rng.random_range(1..20));
+            self.at(wait, Event::Reset { stream, end: 1 - end });
         }
     }
 
@@ -353,17 +405,22 @@ impl Herd {
             if let Some(end) = self.end_of(stream, node)
                 && let Some(state) = &mut self.nodes[node].state
                 && let Some(link) = &mut self.streams[stream].ends[end].link
-                && link.next_tick() <= now.monotonic
+                && link.next_tick(true) <= now.monotonic
             {
                 link.tick(state, now);
+                self.work(node, Some(stream));
             }
         }
     }
 
     fn send(&mut self, stream: usize, to: usize, frame: &Frame) {
         self.frames += 1;
-        if let Some(herd_proto::v1::frame::Kind::Batch(batch)) = &frame.kind {
-            self.records_sent += batch.records.len() as u64;
+        match &frame.kind {
+            Some(Kind::Batch(batch)) => self.records_sent += batch.records.len() as u64,
+            Some(Kind::Compare(_) | Kind::Leaves(_) | Kind::Want(_)) => {
+                self.repair_bytes += frame.encoded_len() as u64;
+            }
+            _ => {}
         }
         if !self.streams[stream].ends[to].connected {
             self.faults.frames_lost += 1;
@@ -406,7 +463,8 @@ impl Herd {
     fn check_never_back(&mut self, node: usize) {
         let node = &mut self.nodes[node];
         let Some(state) = &node.state else { return };
-        for slot in state.table().slots() {
+        // Large tables are looked at in the end, by their digests.
+        for slot in state.table().slots().take(100) {
             let record = state.table().record(slot);
             if let Some(before) = node.seen.get(&record.client) {
                 assert!(order::compare(record, before).is_ge(), "{} went back", record.client);

@@ -19,8 +19,16 @@ fn seeds() -> std::ops::Range<u64> {
     }
 }
 
+/// What a crash does to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Crash {
+    Never,
+    LosesMemory,
+    KeepsDisk,
+}
+
 /// Runs one herd through `steps` random steps and heals it.
-fn run(seed: u64, graph: (usize, &[(usize, usize)]), steps: u32, crashes: bool) -> Herd {
+fn run(seed: u64, graph: (usize, &[(usize, usize)]), steps: u32, crash: Crash) -> Herd {
     let mut herd = Herd::new(seed, graph);
     let mut order: Vec<_> = (0..herd.size()).collect();
     for index in (1..order.len()).rev() {
@@ -38,13 +46,14 @@ fn run(seed: u64, graph: (usize, &[(usize, usize)]), steps: u32, crashes: bool) 
                 let (edge, cut) = (herd.rng.random_range(0..herd.edges()), herd.rng.random());
                 herd.set_cut(edge, cut);
             }
-            1 if crashes => {
+            1 if crash == Crash::LosesMemory => {
                 if herd.is_up(node) {
                     herd.crash(node);
                 } else {
                     herd.start(node);
                 }
             }
+            1 if crash == Crash::KeepsDisk => herd.restart_with_disk(node),
             _ => {
                 let client = herd.rng.random_range(0..12);
                 herd.report(node, client);
@@ -65,13 +74,13 @@ fn run(seed: u64, graph: (usize, &[(usize, usize)]), steps: u32, crashes: bool) 
     herd
 }
 
-fn check_seeds(graph: (usize, &[(usize, usize)]), steps: u32, crashes: bool) -> Faults {
+fn check_seeds(graph: (usize, &[(usize, usize)]), steps: u32, crash: Crash) -> Faults {
     let mut total = Faults::default();
     for seed in seeds() {
         let result = std::panic::catch_unwind(|| {
-            let herd = run(seed, graph, steps, crashes);
+            let herd = run(seed, graph, steps, crash);
             herd.check_agreement();
-            if !crashes {
+            if crash != Crash::LosesMemory {
                 herd.check_nothing_lost();
             }
             herd.faults
@@ -84,6 +93,7 @@ fn check_seeds(graph: (usize, &[(usize, usize)]), steps: u32, crashes: bool) -> 
         total.streams_broken += faults.streams_broken;
         total.half_open += faults.half_open;
         total.crashes += faults.crashes;
+        total.restarts += faults.restarts;
         total.duplicate_streams += faults.duplicate_streams;
     }
     total
@@ -91,7 +101,7 @@ fn check_seeds(graph: (usize, &[(usize, usize)]), steps: u32, crashes: bool) -> 
 
 #[test]
 fn cut_networks_heal_and_nothing_acknowledged_is_lost() {
-    let faults = check_seeds(SEED_GRAPH, 150, false);
+    let faults = check_seeds(SEED_GRAPH, 150, Crash::Never);
     assert!(faults.frames_lost > 0, "{faults:?}");
     assert!(faults.streams_broken > 0, "{faults:?}");
     assert!(faults.half_open > 0, "{faults:?}");
@@ -100,14 +110,20 @@ fn cut_networks_heal_and_nothing_acknowledged_is_lost() {
 
 #[test]
 fn nodes_that_crash_and_come_back_agree_with_the_rest() {
-    let faults = check_seeds(SEED_GRAPH, 150, true);
+    let faults = check_seeds(SEED_GRAPH, 150, Crash::LosesMemory);
     assert!(faults.crashes > 0 && faults.frames_lost > 0, "{faults:?}");
+}
+
+#[test]
+fn nodes_that_restart_from_their_disks_lose_nothing_acknowledged() {
+    let faults = check_seeds(SEED_GRAPH, 150, Crash::KeepsDisk);
+    assert!(faults.restarts > 0 && faults.frames_lost > 0, "{faults:?}");
 }
 
 #[test]
 fn one_seed_replays_one_run_exactly() {
     let trace = |seed| {
-        let herd = run(seed, SEED_GRAPH, 100, true);
+        let herd = run(seed, SEED_GRAPH, 100, Crash::LosesMemory);
         (herd.digests(), herd.frames, herd.records_sent, format!("{:?}", herd.faults))
     };
     assert_eq!(trace(7), trace(7));

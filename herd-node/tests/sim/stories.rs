@@ -98,6 +98,94 @@ fn a_peer_that_was_away_is_sent_what_it_missed_and_no_more() {
 }
 
 #[test]
+fn one_changed_client_among_many_is_found_with_little_traffic() {
+    let pair = (2, &[(0, 1)][..]);
+    let mut herd = Herd::started(8, pair);
+    for client in 0..20_000 {
+        herd.report_exactly(0, &format!("c{client}"), "+1-1", "1000000");
+    }
+    herd.run(Duration::from_mins(1));
+    herd.check_agreement();
+    // While one is away the other hears of a client; when it is back neither remembers who told
+    // whom what.
+    herd.set_cut(0, true);
+    herd.report_exactly(1, "c777", "+2-2", "1000001");
+    herd.restart_with_disk(0);
+    herd.restart_with_disk(1);
+    let (records, bytes) = (herd.records_sent, herd.repair_bytes);
+    herd.set_cut(0, false);
+    herd.run(Duration::from_secs(4));
+    herd.check_agreement();
+    herd.check_nothing_lost();
+    let (records, bytes) = (herd.records_sent - records, herd.repair_bytes - bytes);
+    assert!((1..=2).contains(&records), "{records} records for one that differs");
+    assert!((1..2000).contains(&bytes), "{bytes} bytes to find one that differs");
+}
+
+#[test]
+fn thousands_of_differences_on_both_sides_are_found_in_one_descent() {
+    let pair = (2, &[(0, 1)][..]);
+    let mut herd = Herd::started(9, pair);
+    for client in 0..10_000 {
+        herd.report_exactly(0, &format!("c{client}"), "+1-1", "1000000");
+    }
+    herd.run(Duration::from_mins(1));
+    herd.check_agreement();
+    herd.set_cut(0, true);
+    for client in 0..1000 {
+        herd.report_exactly(0, &format!("c{client}"), "+2-2", "1000001");
+        herd.report_exactly(1, &format!("c{}", client + 500), "+3-3", "1000002");
+        herd.report_exactly(1, &format!("new{client}"), "+3-3", "1000002");
+    }
+    herd.restart_with_disk(0);
+    herd.restart_with_disk(1);
+    let records = herd.records_sent;
+    herd.set_cut(0, false);
+    herd.run(Duration::from_secs(10));
+    herd.check_agreement();
+    herd.check_nothing_lost();
+    // 2,500 clients differ; those known to both travel both ways at most.
+    let records = herd.records_sent - records;
+    assert!((2500..=4000).contains(&records), "{records} records");
+}
+
+#[test]
+fn a_newcomer_is_told_everything_and_news_do_not_wait_for_it() {
+    let pair = (2, &[(0, 1)][..]);
+    let mut herd = Herd::started(10, pair);
+    herd.crash(1);
+    for client in 0..20_000 {
+        herd.report_exactly(0, &format!("c{client}"), "+1-1", "1000000");
+    }
+    herd.start(1);
+    while herd.state(1).table().len() < 1000 {
+        herd.run(Duration::from_millis(20));
+    }
+    herd.report_exactly(0, "news", "+2-2", "1000000");
+    herd.run(MOMENT);
+    assert!(position(&herd, 1, "news").is_some(), "{}", herd.state(1).table().len());
+    assert!(herd.state(1).table().len() < 19_000, "the rest was still under way");
+    herd.run(Duration::from_mins(1));
+    herd.check_agreement();
+}
+
+#[test]
+fn damage_between_running_nodes_is_noticed_counted_and_healed() {
+    let mut herd = Herd::started(11, SEED_GRAPH);
+    herd.run(MOMENT);
+    herd.plant(0, "kiwi");
+    herd.run(MOMENT);
+    assert!(position(&herd, 4, "kiwi").is_none(), "nobody was told");
+    herd.run(Duration::from_secs(30));
+    herd.check_nothing_lost();
+    let divergent: u64 = herd
+        .states()
+        .flat_map(|state| state.peers().iter().map(|(_, peer)| peer.counts.divergent))
+        .sum();
+    assert!(divergent > 0, "healed and not counted");
+}
+
+#[test]
 fn reports_under_load_are_sent_in_few_copies() {
     let mut herd = Herd::started(6, SEED_GRAPH);
     herd.run(MOMENT);
@@ -185,7 +273,7 @@ fn whoever_breaks_the_rules_of_the_stream_is_told_which() {
         let (said_reason, said_words) = goodbye(&answer).expect("a Goodbye");
         assert_eq!(said_reason, reason);
         assert!(said_words.contains(words), "{said_words}");
-        assert!(link.is_finished());
+        assert!(link.has_ended());
         assert_eq!(state.peers().iter().count(), 0, "a guest leaves nothing behind");
     }
 }
@@ -226,7 +314,7 @@ fn a_silent_peer_is_let_go_and_what_it_did_not_acknowledge_is_kept_for_it() {
     let consumer = state.peers().get(&friend).unwrap().consumer;
     assert_eq!(state.pending(consumer), 0);
     link.tick(&mut state, now(4));
-    assert!(!link.is_finished());
+    assert!(!link.has_ended());
     link.tick(&mut state, now(5));
     assert!(goodbye(&said(&mut state, &mut link, vec![])).is_some());
     assert_eq!(state.pending(consumer), 1);
@@ -267,6 +355,105 @@ fn no_more_than_the_window_is_sent_unacknowledged() {
     assert!(said(&mut state, &mut link, vec![]).is_empty());
     let more = said(&mut state, &mut link, vec![Kind::Ack(herd_proto::v1::Ack { number: 1 })]);
     assert!(matches!(&more[..], [Kind::Batch(_)]), "{} frames", more.len());
+}
+
+#[test]
+fn what_an_old_stream_still_brings_is_not_the_word_of_the_peer_that_started_anew() {
+    let mut state = state("Bona");
+    let friend = NodeName::parse("Bailey").unwrap();
+    let dialler = state.new_token();
+    state.add_friend(now(0), friend.clone(), "x:1".into(), dialler);
+    let mut old = Link::accepted(state.new_token(), now(0));
+    said(&mut state, &mut old, vec![Kind::Hello(Hello { instance: 1, ..hello("Bailey") })]);
+    let mut new = Link::accepted(state.new_token(), now(0));
+    said(&mut state, &mut new, vec![Kind::Hello(Hello { instance: 2, ..hello("Bailey") })]);
+    let record = Report::from_operands("kiwi", "+1-1", "1000000").unwrap().into_record(
+        friend.clone(),
+        now(0).wall,
+        0,
+    );
+    // The old run knew of kiwi; whether the new one does, nobody has said.
+    let batch = Batch { number: 1, records: vec![Record::from(&record)] };
+    let answer = said(&mut state, &mut old, vec![Kind::Batch(batch)]);
+    assert!(matches!(goodbye(&answer), Some((Reason::Duplicate, _))));
+    merge(&mut state, record);
+    let consumer = state.peers().get(&friend).unwrap().consumer;
+    assert_eq!(state.pending(consumer), 1, "the new run is told");
+}
+
+#[test]
+fn a_guest_that_is_gone_cannot_touch_who_has_its_place_now() {
+    let mut state = state("Bona");
+    let mut old = Link::accepted(state.new_token(), now(0));
+    said(&mut state, &mut old, vec![Kind::Hello(hello("guest"))]);
+    let mut new = Link::accepted(state.new_token(), now(0));
+    said(&mut state, &mut new, vec![Kind::Hello(Hello { instance: 2, ..hello("guest") })]);
+    new.close(&mut state, now(0), "gone");
+    let watcher = state.subscribe(Interest::Everything, None);
+    let record = Report::from_operands("kiwi", "+1-1", "1000000").unwrap().into_record(
+        NodeName::parse("far").unwrap(),
+        now(0).wall,
+        0,
+    );
+    let batch = Batch { number: 1, records: vec![Record::from(&record)] };
+    said(&mut state, &mut old, vec![Kind::Batch(batch)]);
+    merge(&mut state, record);
+    assert_eq!(state.pending(watcher), 1);
+}
+
+#[test]
+fn a_stream_that_comes_long_after_another_replaces_it_whoever_dialled() {
+    // Bona dialled Clark, and does not know yet that Clark has lost that stream.
+    let mut state = state("Bona");
+    let clark = NodeName::parse("Clark").unwrap();
+    let dialler = state.new_token();
+    state.add_friend(now(0), clark.clone(), "x:1".into(), dialler);
+    let mut old = Link::dialled(state.new_token(), clark.clone(), now(0));
+    said(&mut state, &mut old, vec![Kind::Hello(hello("Clark"))]);
+    let mut at_once = Link::accepted(state.new_token(), now(0));
+    let answer = said(&mut state, &mut at_once, vec![Kind::Hello(hello("Clark"))]);
+    assert!(goodbye(&answer).is_some());
+    let mut later = Link::accepted(state.new_token(), now(4));
+    later.receive(&mut state, now(4), frame(Kind::Hello(hello("Clark"))));
+    assert!(state.is_active(&clark, later.token()));
+}
+
+#[test]
+fn batches_shrink_until_they_suit_a_slow_path_and_grow_again() {
+    let mut state = state("Bona");
+    let slow = NodeName::parse("slow").unwrap();
+    let dialler = state.new_token();
+    state.add_friend(now(0), slow.clone(), "x:1".into(), dialler);
+    for client in 0..5000 {
+        let report = Report::from_operands(&format!("client-{client}"), "+1-1", "1000000");
+        state.report(now(0), report.unwrap()).unwrap();
+    }
+    let mut sizes = Vec::new();
+    for _ in 0..5 {
+        let mut link = Link::dialled(state.new_token(), slow.clone(), now(0));
+        let sent = said(&mut state, &mut link, vec![Kind::Hello(hello("slow"))]);
+        let batches = sent.iter().filter_map(|kind| match kind {
+            Kind::Batch(batch) => Some(batch.records.len()),
+            _ => None,
+        });
+        sizes.extend(batches.max());
+        link.tick(&mut state, now(5));
+        assert!(link.has_ended(), "nothing was heard");
+    }
+    assert!(sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
+    assert!(sizes[0] == 512 && sizes[4] < 10, "{sizes:?}");
+    let mut link = Link::dialled(state.new_token(), slow, now(0));
+    said(&mut state, &mut link, vec![Kind::Hello(hello("slow"))]);
+    let mut largest = 0;
+    for number in 1..40 {
+        let ack = Kind::Ack(herd_proto::v1::Ack { number });
+        for kind in said(&mut state, &mut link, vec![ack]) {
+            if let Kind::Batch(batch) = kind {
+                largest = largest.max(batch.records.len());
+            }
+        }
+    }
+    assert_eq!(largest, 512);
 }
 
 #[test]

@@ -4,22 +4,33 @@ use herd_proto::v1::{self, Reason};
 use herd_proto::{MAX_MESSAGE_BYTES, NodeName, PROTOCOL_VERSION};
 
 use super::Now;
-use crate::herd::state::State;
+use crate::herd::state::{Holdings, State};
+
+/// The feature bit of Compare, Leaves and Want.
+const FEATURE_REPAIR: u64 = 1;
+
+/// What a Hello says of all that its node holds.
+pub(super) fn holdings(hello: &v1::Hello) -> Holdings {
+    Holdings {
+        digest: hello.digest,
+        clients: hello.clients,
+        repairs: hello.features & FEATURE_REPAIR != 0,
+    }
+}
 
 /// This node's Hello.
 pub(super) fn ours(state: &State, now: Now) -> v1::Hello {
-    let own = state.identity();
-    let (clock, digest, clients) = state.signature(now);
+    let (own, holdings) = (state.identity(), state.holdings());
     v1::Hello {
         protocol_min: PROTOCOL_VERSION,
         protocol_max: PROTOCOL_VERSION,
-        features: 0,
+        features: FEATURE_REPAIR,
         cluster: own.cluster.clone(),
         node: own.name.to_string(),
         instance: own.instance,
-        clock: Some(clock.into()),
-        digest,
-        clients,
+        clock: Some(now.wall.into()),
+        digest: holdings.digest,
+        clients: holdings.clients,
         max_frame_bytes: MAX_MESSAGE_BYTES as u32,
     }
 }

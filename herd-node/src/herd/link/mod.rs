@@ -6,6 +6,7 @@
 //! in buffers. Both ends of a stream run the same code.
 
 mod hello;
+mod repair;
 mod session;
 
 use std::time::Duration;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use herd_proto::NodeName;
 use herd_proto::v1::{self, Frame, Reason, frame::Kind};
 
+pub(in crate::herd) use self::session::BATCH_BYTES;
 use self::session::Session;
 use super::peers::{ActiveLink, Refused};
-use super::state::State;
+use super::state::{Holdings, State};
 use super::{Now, Token};
 
 /// How often a Heartbeat is sent.
@@ -28,6 +30,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// other end may be stuck although its transport, or even its heartbeat, still lives.
 const NO_PROGRESS: Duration = Duration::from_secs(10);
 
+/// How long a node that stops asks to be left alone; one that restarts dials by itself.
+const AFTER_DRAIN: Duration = Duration::from_secs(1);
+
 /// One stream to one peer.
 #[derive(Debug)]
 pub struct Link {
@@ -35,7 +40,8 @@ pub struct Link {
     phase: Phase,
     /// Whom this node meant to dial; `None` where the peer dialled.
     expected: Option<NodeName>,
-    hello_sent: bool,
+    /// What this node said it holds, once it has said Hello.
+    hello_sent: Option<Holdings>,
     /// Set when the stream must end; sent once.
     goodbye: Option<v1::Goodbye>,
     draining: bool,
@@ -46,7 +52,7 @@ pub struct Link {
 #[derive(Debug)]
 enum Phase {
     AwaitingHello,
-    Up(Session),
+    Up(Box<Session>),
     /// Goodbye was said or heard.
     Finished(Ended),
 }
@@ -60,18 +66,25 @@ pub struct Ended {
     pub detail: String,
     /// Whether this end gave the reason.
     pub said_here: bool,
+    /// How long the other end asked to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 impl Ended {
     /// The end of a stream that broke.
     pub fn broken(detail: String) -> Self {
-        Self { reason: Reason::Unspecified, detail, said_here: false }
+        Self { reason: Reason::Unspecified, detail, said_here: false, retry_after: None }
     }
 
     /// Whether one end refused the other on grounds that will not change by themselves soon.
     pub fn is_refusal(&self) -> bool {
-        let lasting =
-            [Reason::WrongCluster, Reason::WrongVersion, Reason::SameName, Reason::Overloaded];
+        let lasting = [
+            Reason::WrongCluster,
+            Reason::WrongVersion,
+            Reason::SameName,
+            Reason::Overloaded,
+            Reason::Protocol,
+        ];
         lasting.contains(&self.reason)
     }
 }
@@ -92,7 +105,7 @@ impl Link {
             token,
             phase: Phase::AwaitingHello,
             expected,
-            hello_sent: false,
+            hello_sent: None,
             goodbye: None,
             draining: false,
             last_heard: now.monotonic,
@@ -123,9 +136,9 @@ impl Link {
         self.draining
     }
 
-    /// Whether the link has ended and its last frame was handed out.
-    pub fn is_finished(&self) -> bool {
-        matches!(self.phase, Phase::Finished(_)) && self.goodbye.is_none()
+    /// Whether the link has ended. There may still be a Goodbye to transmit.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Finished(_))
     }
 
     /// Asks the link to send what the peer lacks and then to end.
@@ -133,12 +146,14 @@ impl Link {
         self.draining = true;
     }
 
-    /// When [`Link::tick`] must be called at the latest, on the monotonic clock.
-    pub fn next_tick(&self) -> Duration {
+    /// When [`Link::tick`] must be called at the latest, on the monotonic clock. `can_transmit`
+    /// says whether the transport has room: a heartbeat that is due cannot be sent without.
+    pub fn next_tick(&self, can_transmit: bool) -> Duration {
         let silence = self.last_heard + SILENCE;
         let Phase::Up(session) = &self.phase else { return silence };
-        let stuck = session.waits_since().map(|since| since + NO_PROGRESS);
-        silence.min(self.next_heartbeat).min(stuck.unwrap_or(silence))
+        let stuck = session.waits_since().map_or(silence, |since| since + NO_PROGRESS);
+        let heartbeat = if can_transmit { self.next_heartbeat } else { silence };
+        silence.min(stuck).min(heartbeat)
     }
 
     /// Notes the passing of time.
@@ -159,16 +174,12 @@ impl Link {
     /// The next frame to send, if there is one. To be called until it returns `None`, whenever
     /// the transport has room and the token was woken, a frame arrived or a tick is due.
     pub fn poll_transmit(&mut self, state: &mut State, now: Now) -> Option<Frame> {
-        if let Phase::Up(session) = &self.phase
-            && !state.is_active(&session.peer, self.token)
-        {
-            self.end(state, now, Reason::Duplicate, "another stream took its place".into());
-        }
+        self.yield_to_successor(state, now);
         if let Some(goodbye) = self.goodbye.take() {
             return Some(frame(Kind::Goodbye(goodbye)));
         }
-        if !self.hello_sent && !matches!(self.phase, Phase::Finished(_)) {
-            self.hello_sent = true;
+        if self.hello_sent.is_none() && !matches!(self.phase, Phase::Finished(_)) {
+            self.hello_sent = Some(state.holdings());
             return Some(frame(Kind::Hello(hello::ours(state, now))));
         }
         let Phase::Up(session) = &mut self.phase else { return None };
@@ -180,8 +191,8 @@ impl Link {
             self.next_heartbeat = now.monotonic + HEARTBEAT;
             return Some(frame(Kind::Heartbeat(session.heartbeat(state, now))));
         }
-        if let Some(batch) = session.batch(state, now) {
-            return Some(frame(Kind::Batch(batch)));
+        if let Some(payload) = session.payload(state, now) {
+            return Some(frame(payload));
         }
         if self.draining && session.owes_nothing(state) {
             self.end(state, now, Reason::Draining, "the node stops".into());
@@ -193,6 +204,7 @@ impl Link {
     /// Takes a frame from the peer.
     pub fn receive(&mut self, state: &mut State, now: Now, frame: Frame) {
         self.last_heard = now.monotonic;
+        self.yield_to_successor(state, now);
         let result = match (&mut self.phase, frame.kind) {
             (Phase::Finished(_), _) => Ok(()),
             (_, Some(Kind::Goodbye(goodbye))) => {
@@ -208,6 +220,16 @@ impl Link {
             (Phase::Up(session), Some(Kind::Ack(ack))) => session.acknowledge(state, now, ack),
             (Phase::Up(session), Some(Kind::Heartbeat(heartbeat))) => {
                 session.heard_heartbeat(state, now, &heartbeat);
+                Ok(())
+            }
+            (Phase::Up(session), Some(Kind::Compare(compare))) => {
+                session.repair.heard_compare(state, &compare)
+            }
+            (Phase::Up(session), Some(Kind::Leaves(leaves))) => {
+                session.heard_leaves(state, &leaves)
+            }
+            (Phase::Up(session), Some(Kind::Want(want))) => {
+                session.heard_want(state, &want);
                 Ok(())
             }
             (Phase::Up(session), None) => {
@@ -231,24 +253,37 @@ impl Link {
         }
     }
 
+    /// Ends a link whose peer has another stream by now. Nothing that still arrives on it may
+    /// count as the peer's word: the peer may have started anew since.
+    fn yield_to_successor(&mut self, state: &mut State, now: Now) {
+        if let Phase::Up(session) = &self.phase
+            && !state.is_active(&session.peer, self.token)
+        {
+            self.end(state, now, Reason::Duplicate, "another stream took its place".into());
+        }
+    }
+
     fn meet(&mut self, state: &mut State, now: Now, hello: &v1::Hello) -> Step {
         let peer = hello::check(state, self.expected.as_ref(), hello)?;
         let link = ActiveLink {
             link: self.token,
             dialled_here: self.dialled_here(),
             instance: hello.instance,
+            since: now.monotonic,
             in_flight: 0,
         };
-        let consumer =
-            state.link_up(now, &peer, link, hello.digest).map_err(|refused| match refused {
-                Refused::Duplicate => (Reason::Duplicate, "another stream stays".to_owned()),
-                Refused::TooManyGuests => (Reason::Overloaded, "too many peers".to_owned()),
-            })?;
+        let ours = self.hello_sent.unwrap_or_else(|| state.holdings());
+        let admitted = state.link_up(now, &peer, link, hello::holdings(hello), ours);
+        let (consumer, catch_up) = admitted.map_err(|refused| match refused {
+            Refused::Duplicate => (Reason::Duplicate, "another stream stays".to_owned()),
+            Refused::TooManyGuests => (Reason::Overloaded, "too many peers".to_owned()),
+        })?;
         if let Some(peer) = state.peer_mut(&peer) {
             peer.heard.digest = hello.digest;
             peer.heard.clients = hello.clients;
         }
-        self.phase = Phase::Up(Session::new(peer, consumer, now));
+        let session = Session::new(peer, consumer, catch_up, self.dialled_here(), now);
+        self.phase = Phase::Up(Box::new(session));
         Ok(())
     }
 
@@ -259,7 +294,8 @@ impl Link {
         } else {
             format!("the peer said: {}", goodbye.detail)
         };
-        self.finish(state, now, Ended { reason, detail, said_here: false });
+        let retry_after = goodbye.retry_after.and_then(|wait| wait.try_into().ok());
+        self.finish(state, now, Ended { reason, detail, said_here: false, retry_after });
     }
 
     /// Ends the stream from this side.
@@ -267,15 +303,22 @@ impl Link {
         if matches!(self.phase, Phase::Finished(_)) {
             return;
         }
-        self.goodbye =
-            Some(v1::Goodbye { reason: reason.into(), detail: detail.clone(), retry_after: None });
-        self.finish(state, now, Ended { reason, detail, said_here: true });
+        let asks_for_peace = reason == Reason::Draining;
+        self.goodbye = Some(v1::Goodbye {
+            reason: reason.into(),
+            detail: detail.clone(),
+            retry_after: asks_for_peace.then(|| wire_duration(AFTER_DRAIN)).flatten(),
+        });
+        self.finish(state, now, Ended { reason, detail, said_here: true, retry_after: None });
     }
 
     fn finish(&mut self, state: &mut State, now: Now, ended: Ended) {
-        let detail = ended.detail.clone();
+        let (detail, slow) = (ended.detail.clone(), ended.reason == Reason::Silent);
         if let Phase::Up(session) = std::mem::replace(&mut self.phase, Phase::Finished(ended)) {
             session.give_back(state);
+            if slow {
+                session.slow_down(state);
+            }
             state.link_down(now, &session.peer, self.token, &detail);
         }
     }
@@ -283,6 +326,10 @@ impl Link {
 
 /// What receiving a frame leads to: nothing, or the end for a reason.
 type Step = Result<(), (Reason, String)>;
+
+fn wire_duration(duration: Duration) -> Option<prost_types::Duration> {
+    duration.try_into().ok()
+}
 
 fn frame(kind: Kind) -> Frame {
     Frame { kind: Some(kind) }

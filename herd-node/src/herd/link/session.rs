@@ -3,27 +3,36 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use herd_proto::v1::{self, Reason};
+use herd_proto::v1::{self, Reason, frame::Kind};
 use herd_proto::{LocationRecord, MAX_BATCH, NodeName, Record, Timestamp};
 use prost::Message as _;
 
-use super::{Now, Step};
+use super::repair::Repair;
+use super::{Now, Step, wire_duration};
 use crate::herd::peers::Peer;
-use crate::herd::state::{ConsumerId, State};
+use crate::herd::state::{CatchUp, ConsumerId, State};
 use crate::herd::table::{Merged, Slot};
 
 /// Most records in a batch. With ordinary records about 40 KiB: past that the cost of a frame is
 /// spread thin already, and heartbeats should not wait behind larger ones.
 const BATCH_RECORDS: usize = 512;
 
-/// Most bytes of records in a batch.
-const BATCH_BYTES: usize = 64 << 10;
+/// Most bytes of records in a batch on a link that keeps up; the last record may exceed it.
+pub(in crate::herd) const BATCH_BYTES: usize = 64 << 10;
 
-/// Most bytes of records sent and not acknowledged. Twice what a 1 Gbit/s path of 1 ms holds;
-/// more would only let records grow stale in buffers.
-const WINDOW_BYTES: usize = 256 << 10;
+/// The same on the slowest link: a batch must arrive within the silence that ends a link.
+const SLOW_BATCH_BYTES: usize = 256;
+
+/// Batches that may be sent and not acknowledged. Four of full size are twice what a 1 Gbit/s
+/// path of 1 ms holds; more would only let records grow stale in buffers.
+const WINDOW_BATCHES: usize = 4;
+
+/// An acknowledgement that takes longer halves the batches; one within a quarter of it doubles
+/// them.
+const PROMPT_ACK: Duration = Duration::from_millis(800);
 
 /// What there is to keep once both have said Hello.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) peer: NodeName,
@@ -39,17 +48,48 @@ pub(super) struct Session {
     synced_sent: bool,
     /// The peer's `sent` of its last Heartbeat, and when it came.
     echo: Option<(Duration, Duration)>,
+    dialled_here: bool,
+    pub(super) repair: Repair,
+    /// Whether batches had the last turn, so that repair has the next.
+    repair_next: bool,
+    /// Whether the link began with a repair that may be under way.
+    repairing: bool,
+    last_look: Duration,
+    /// Heartbeats in a row that showed other digests although nothing was under way.
+    odd_heartbeats: u32,
 }
+
+/// How often running nodes whose digests differ are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The same, where nothing seems to be under way: then the difference is likely to be real.
+const LOOK_AT_QUIET: Duration = Duration::from_secs(2);
+
+/// After how many heartbeats nothing seems to be under way.
+const QUIET_HEARTBEATS: u32 = 3;
 
 #[derive(Debug)]
 struct SentBatch {
     number: u64,
+    sent_at: Duration,
     bytes: usize,
     slots: Vec<Slot>,
 }
 
 impl Session {
-    pub(super) fn new(peer: NodeName, consumer: ConsumerId, now: Now) -> Self {
+    pub(super) fn new(
+        peer: NodeName,
+        consumer: ConsumerId,
+        catch_up: CatchUp,
+        dialled_here: bool,
+        now: Now,
+    ) -> Self {
+        let mut repair = Repair::default();
+        let repairing = catch_up == CatchUp::Repair;
+        // One side begins; the other, which has decided alike, answers.
+        if repairing && dialled_here {
+            repair.start(false);
+        }
         Self {
             peer,
             consumer,
@@ -61,6 +101,62 @@ impl Session {
             ack_due: false,
             synced_sent: false,
             echo: None,
+            dialled_here,
+            repair,
+            repair_next: false,
+            repairing,
+            last_look: now.monotonic,
+            odd_heartbeats: 0,
+        }
+    }
+
+    /// The next records or the next frame of repair, by turns where there are both.
+    pub(super) fn payload(&mut self, state: &mut State, now: Now) -> Option<Kind> {
+        self.repair_next = !self.repair_next;
+        if self.repair_next
+            && let Some(frame) = self.repair.poll(state)
+        {
+            return Some(frame);
+        }
+        self.batch(state, now).map(Kind::Batch).or_else(|| self.repair.poll(state))
+    }
+
+    pub(super) fn heard_leaves(&mut self, state: &mut State, leaves: &v1::Leaves) -> Step {
+        let found = self.repair.heard_leaves(state, self.consumer, leaves)?;
+        self.tell_when_done(state, found.differing, found.divergent);
+        Ok(())
+    }
+
+    pub(super) fn heard_want(&mut self, state: &mut State, want: &v1::Want) {
+        let differing = Repair::heard_want(state, self.consumer, want);
+        self.tell_when_done(state, differing, 0);
+    }
+
+    fn tell_when_done(&mut self, state: &mut State, differing: u64, divergent: u64) {
+        self.synced_sent = false;
+        self.count(state, |peer| {
+            peer.counts.repaired += differing;
+            peer.counts.divergent += divergent;
+        });
+    }
+
+    /// Looks at the peer's tree when the digests have differed for long enough.
+    fn look(&mut self, state: &mut State, now: Now, heartbeat: &v1::Heartbeat) {
+        if heartbeat.digest == state.holdings().digest {
+            state.peer_agrees(&self.peer);
+            self.odd_heartbeats = 0;
+            self.repairing = false;
+            return;
+        }
+        let quiet = heartbeat.pending == 0 && self.owes_nothing(state);
+        self.odd_heartbeats = if quiet { self.odd_heartbeats + 1 } else { 0 };
+        if self.odd_heartbeats >= QUIET_HEARTBEATS {
+            self.repairing = false;
+        }
+        let pause = if self.odd_heartbeats >= QUIET_HEARTBEATS { LOOK_AT_QUIET } else { LOOK };
+        if self.dialled_here && self.repair.is_idle() && now.monotonic >= self.last_look + pause {
+            self.last_look = now.monotonic;
+            self.repair.start(true);
         }
     }
 
@@ -80,12 +176,13 @@ impl Session {
         state.mark_again(self.consumer, slots);
     }
 
-    pub(super) fn batch(&mut self, state: &mut State, now: Now) -> Option<v1::Batch> {
-        if self.in_flight_bytes >= WINDOW_BYTES {
+    fn batch(&mut self, state: &mut State, now: Now) -> Option<v1::Batch> {
+        let batch_bytes = state.pace(&self.peer);
+        if self.in_flight_bytes >= batch_bytes * WINDOW_BATCHES {
             return None;
         }
         let (mut records, mut slots, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+        while records.len() < BATCH_RECORDS && bytes < batch_bytes {
             let Some((slot, record)) = state.pop(self.consumer) else { break };
             let record = Record::from(record);
             bytes += record.encoded_len();
@@ -102,7 +199,7 @@ impl Session {
         self.next_number += 1;
         self.in_flight_bytes += bytes;
         let sent = slots.len();
-        self.in_flight.push_back(SentBatch { number, bytes, slots });
+        self.in_flight.push_back(SentBatch { number, sent_at: now.monotonic, bytes, slots });
         self.count(state, |peer| peer.counts.sent += sent as u64);
         Some(v1::Batch { number, records })
     }
@@ -145,12 +242,34 @@ impl Session {
             let detail = format!("batch {} was acknowledged and never sent", ack.number);
             return Err((Reason::Protocol, detail));
         }
+        let mut took = None;
         while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.number <= ack.number) {
             self.in_flight_bytes -= batch.bytes;
             self.last_progress = now.monotonic;
+            took = Some(now.monotonic.saturating_sub(batch.sent_at));
         }
+        self.keep_pace(state, took);
         self.count(state, |_| {});
         Ok(())
+    }
+
+    /// Suits the size of batches to how long acknowledgements take.
+    fn keep_pace(&self, state: &mut State, took: Option<Duration>) {
+        let (Some(took), Some(peer)) = (took, state.peer_mut(&self.peer)) else { return };
+        if took > PROMPT_ACK {
+            peer.batch_bytes = (peer.batch_bytes / 2).max(SLOW_BATCH_BYTES);
+        } else if took < PROMPT_ACK / 4 {
+            peer.batch_bytes = (peer.batch_bytes * 2).min(BATCH_BYTES);
+        }
+    }
+
+    /// Notes that the link ends with batches that took too long: the next one begins smaller.
+    pub(super) fn slow_down(&self, state: &mut State) {
+        if let Some(peer) = state.peer_mut(&self.peer)
+            && !self.in_flight.is_empty()
+        {
+            peer.batch_bytes = (peer.batch_bytes / 8).max(SLOW_BATCH_BYTES);
+        }
     }
 
     /// Whether the peer should hear at once that it has been sent everything.
@@ -159,7 +278,7 @@ impl Session {
     }
 
     pub(super) fn owes_nothing(&self, state: &State) -> bool {
-        self.in_flight.is_empty() && state.pending(self.consumer) == 0
+        self.in_flight.is_empty() && state.pending(self.consumer) == 0 && self.repair.is_idle()
     }
 
     fn in_flight_records(&self) -> usize {
@@ -167,14 +286,14 @@ impl Session {
     }
 
     pub(super) fn heartbeat(&mut self, state: &State, now: Now) -> v1::Heartbeat {
-        let (clock, digest, clients) = state.signature(now);
+        let holdings = state.holdings();
         let pending = state.pending(self.consumer) + self.in_flight_records();
         self.synced_sent |= pending == 0;
         v1::Heartbeat {
-            digest,
-            clients,
+            digest: holdings.digest,
+            clients: holdings.clients,
             pending: pending as u64,
-            clock: Some(clock.into()),
+            clock: Some(now.wall.into()),
             sent: wire_duration(now.monotonic),
             echo: self
                 .echo
@@ -202,7 +321,9 @@ impl Session {
             peer.heard.round_trip = round_trip.or(peer.heard.round_trip);
             peer.heard.clock_skew_nanos = skew.or(peer.heard.clock_skew_nanos);
         }
-        if heartbeat.pending == 0 {
+        self.look(state, now, heartbeat);
+        let agrees = heartbeat.digest == state.holdings().digest;
+        if agrees || (heartbeat.pending == 0 && !self.repairing) {
             state.peer_synced(&self.peer);
         }
     }
@@ -216,8 +337,4 @@ impl Session {
             }
         }
     }
-}
-
-fn wire_duration(duration: Duration) -> Option<prost_types::Duration> {
-    duration.try_into().ok()
 }

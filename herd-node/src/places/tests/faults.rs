@@ -22,7 +22,9 @@ async fn fault_of(bytes: impl Into<Vec<u8>>, after: After) -> Status {
     let short = Limits { total_timeout: Duration::from_millis(300), ..limits() };
     let limits = if after == After::Hold { short } else { limits() };
     let places = places_at(server.address, limits);
+    let begin = Instant::now();
     let status = fail(&places).await;
+    assert!(begin.elapsed() < Duration::from_secs(10), "a limit of 0.3 s was not kept");
     assert!(!places.status().healthy, "{status:?}");
     assert_eq!(places.status().last_error, status.message());
     assert_free_of_secrets(&[&status, &places, &places.status()], &status.to_string());

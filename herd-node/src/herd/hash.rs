@@ -1,14 +1,14 @@
-//! A digest of everything a node holds: a sum of one hash a record, kept up to date at each
-//! change, so that two nodes prove with eight bytes that they hold the same records.
+//! Hashes of clients and records, keyed with the herd's name: what the tree of sums is made of.
 
 use std::hash::Hasher as _;
 
-use herd_proto::{LocationRecord, Record};
+use herd_proto::{ClientId, LocationRecord, Record};
 use siphasher::sip::SipHasher13;
 
 /// Hashes records with the herd's key.
 ///
-/// Keyed, because a plain sum of plain hashes can be steered by whoever picks the client ids.
+/// Keyed, so that who does not know the herd's name cannot steer the sums by picking client ids.
+/// The name is no secret, so this guards against accidents and strangers, not against members.
 /// The hash covers the record as encoded on the wire, fields of newer releases included, so
 /// that nodes of different releases agree on it.
 #[derive(Debug, Clone)]
@@ -31,28 +31,19 @@ impl RecordHasher {
         Self { key, buffer: Vec::new() }
     }
 
-    /// The record's share of the digest.
+    /// The client's key: its place in the tree, the same on all nodes of the herd.
+    pub fn key(&self, client: &ClientId) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.key);
+        hasher.write(client.as_str().as_bytes());
+        hasher.finish()
+    }
+
+    /// The record's share of the sums.
     pub fn hash(&mut self, record: &LocationRecord) -> u64 {
         self.buffer.clear();
         prost::Message::encode_raw(&Record::from(record), &mut self.buffer);
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write(&self.buffer);
         hasher.finish()
-    }
-}
-
-/// The sum over all records; 0 when there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Digest(u64);
-
-impl Digest {
-    /// Puts one record's hash in place of another's; 0 stands for no record.
-    pub fn replace(&mut self, old: u64, new: u64) {
-        self.0 = self.0.wrapping_sub(old).wrapping_add(new);
-    }
-
-    /// The digest as a number.
-    pub const fn value(self) -> u64 {
-        self.0
     }
 }
