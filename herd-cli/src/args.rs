@@ -78,7 +78,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Start the herd's nodes and their text ports in this process
     #[command(after_help = UpArgs::EXAMPLES)]
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Say where a client is (IAMAT)
     #[command(after_help = ReportArgs::EXAMPLES)]
     Report(ReportArgs),
@@ -116,7 +116,8 @@ Examples:
 
 Settings and their variables are those of herd-node and hold for each node. HERD_PLACES_KEY,
 which has no flag, is the key of the places provider. Without --log-dir and --log only
-warnings are logged. The herd is kept in memory. SIGINT and SIGTERM stop it in good order,
+warnings are logged. Locations are kept in memory, or with --data-dir in
+DIR/<node name>. SIGINT and SIGTERM stop it in good order,
 a second one at once.";
 }
 

@@ -72,6 +72,32 @@ fn a_killed_node_learns_what_it_missed_and_what_it_knew() {
 }
 
 #[test]
+fn a_herd_with_a_data_directory_that_is_killed_as_a_whole_loses_nothing_it_answered() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().to_str().unwrap();
+    let mut herd = Herd::started(NODES, &[("HERD_DATA_DIR", directory)]);
+    let mut answered = Vec::new();
+    for number in 0..200 {
+        let (node, client) = (NODES[number % 5], format!("c{number}"));
+        answered.push((client.clone(), report(&herd, node, &client, HERE, &now(0))));
+    }
+    // With -9, and without a pause after the last answer.
+    for node in NODES {
+        herd.stop(node);
+    }
+    for node in NODES {
+        herd.start(node);
+    }
+    herd.wait_for_agreement();
+    for (number, (client, line)) in answered.iter().enumerate() {
+        assert_eq!(location(&herd, NODES[(number + 2) % 5], client), *line);
+    }
+    let peers = herd.status("Bailey").unwrap().peers.into_iter();
+    let divergent = peers.filter_map(|peer| peer.records).map(|records| records.divergent);
+    assert_eq!(divergent.sum::<u64>(), 0);
+}
+
+#[test]
 fn after_a_split_the_newest_report_wins_everywhere() {
     let mut herd = Herd::started(NODES, &[]);
     // Without these two, Bailey is alone, and Clark has only Jaquez.

@@ -9,6 +9,7 @@ use herd_proto::NodeName;
 use herd_proto::topology::{Problems, Topology};
 use serde::Deserialize as _;
 
+use crate::durability::{AckLevel, DataConfig};
 use crate::places::PlacesConfig;
 use crate::settings::Settings;
 
@@ -20,6 +21,9 @@ const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// Well below the 30 s that Kubernetes grants a stopping pod.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// What a power cut may cost where answers do not wait for the disk; the usual second.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Each watcher costs a look at every change and 4 bytes a changed client.
 const MAX_WATCHERS: usize = 1024;
@@ -41,6 +45,8 @@ pub struct Config {
     ///
     /// Keep it below the pod's `terminationGracePeriodSeconds`, or Kubernetes ends the drain.
     pub drain_grace: Duration,
+    /// Where records outlive the node; `None` keeps them in memory only.
+    pub data: Option<DataConfig>,
     /// Most Watch streams at a time.
     pub max_watchers: usize,
     /// Whether to serve reflection.
@@ -65,6 +71,7 @@ impl Config {
             reader.read("max_future", settings.max_future.as_deref(), MAX_FUTURE, duration);
         let drain_grace =
             reader.read("drain_grace", settings.drain_grace.as_deref(), DRAIN_GRACE, duration);
+        let data = read_data(&mut reader, &settings);
         let max_watchers =
             reader.read("max_watchers", settings.max_watchers.as_deref(), MAX_WATCHERS, parsed);
         let reflection = reader.read("reflection", settings.reflection.as_deref(), true, parsed);
@@ -85,12 +92,26 @@ impl Config {
             friends: friends.map(|friend| (friend.name.clone(), friend.address.clone())).collect(),
             max_future,
             drain_grace,
+            data,
             max_watchers,
             reflection,
             places,
         };
         problems.into_result(config)
     }
+}
+
+/// With a data directory, whatever is acknowledged survives a kill of the process.
+fn read_data(reader: &mut Reader<'_>, settings: &Settings) -> Option<DataConfig> {
+    let ack_level =
+        reader.read("ack_level", settings.ack_level.as_deref(), AckLevel::Process, parsed);
+    let sync_interval =
+        reader.read("sync_interval", settings.sync_interval.as_deref(), SYNC_INTERVAL, duration);
+    let directory = settings.data_dir.as_ref().filter(|dir| !dir.is_empty());
+    if directory.is_none() && settings.ack_level.is_some() && ack_level != AckLevel::Memory {
+        reader.problems.add("ack_level: needs a data_dir to keep reports in");
+    }
+    Some(DataConfig { directory: directory?.into(), ack_level, sync_interval })
 }
 
 /// Reads values and notes what is wrong with them.
@@ -159,16 +180,41 @@ mod tests {
     }
 
     #[test]
+    fn a_data_directory_makes_answers_wait_for_the_operating_system() {
+        let config = |ack_level: Option<&str>, data_dir: Option<&str>| {
+            let flags = Settings {
+                ack_level: ack_level.map(Into::into),
+                data_dir: data_dir.map(Into::into),
+                ..Settings::default()
+            };
+            Config::new(&topology(""), &name("a"), flags).map(|config| config.data)
+        };
+        assert_eq!(config(None, None), Ok(None));
+        assert_eq!(config(None, Some("x")).unwrap().unwrap().ack_level, AckLevel::Process);
+        assert_eq!(config(Some("disk"), Some("x")).unwrap().unwrap().ack_level, AckLevel::Disk);
+        assert!(config(Some("disk"), None).unwrap_err().to_string().contains("needs a data_dir"));
+    }
+
+    #[test]
     fn all_problems_are_reported_at_once() {
         let flags = Settings {
             max_future: Some("soon".into()),
             max_watchers: Some("-1".into()),
             reflection: Some("perhaps".into()),
+            ack_level: Some("disc".into()),
             ..Settings::default()
         };
         let herd = topology("[node]\ndrain_grace='x'");
         let shown = Config::new(&herd, &name("b"), flags).unwrap_err().to_string();
-        for part in ["max_future", "max_watchers", "reflection", "drain_grace", "b is not in the"] {
+        let parts = [
+            "max_future",
+            "max_watchers",
+            "reflection",
+            "ack_level",
+            "drain_grace",
+            "b is not in the",
+        ];
+        for part in parts {
             assert!(shown.contains(part), "{part} not in {shown}");
         }
         let herd = topology("[node]\nmax_futur='1h'");

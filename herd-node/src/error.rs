@@ -3,6 +3,8 @@ use std::net::SocketAddr;
 
 use herd_proto::topology::Problems;
 
+use crate::store::OpenError;
+
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -17,6 +19,9 @@ pub enum Error {
         /// What the operating system said.
         cause: io::Error,
     },
+    /// The data directory cannot be used. Nothing was started.
+    #[error("{0}")]
+    Store(#[from] OpenError),
     /// The reflection service could not be built from the compiled-in descriptors: a bug.
     #[error("cannot build reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),

@@ -1,16 +1,19 @@
 //! A node of the herd: takes location reports, floods them to its friends, answers for all.
 //!
 //! [`herd`] is the pure core; everything else is edges around it: [`link`] the streams between
-//! nodes, [`service`] the gRPC services, [`places`] what is near a client. [`Node`] starts and
+//! nodes, [`service`] the gRPC services, [`places`] what is near a client, [`store`] the disk and
+//! [`durability`] who writes to it. [`Node`] starts and
 //! stops them; `main.rs`, tests and `herd-cli up` all start the same node.
 
 pub mod config;
+pub mod durability;
 pub mod herd;
 pub mod link;
 pub mod places;
 pub mod service;
 pub mod settings;
 pub mod shared;
+pub mod store;
 pub mod telemetry;
 
 mod error;

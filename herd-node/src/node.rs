@@ -22,6 +22,7 @@ use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::durability::Durability;
 use crate::error::Error;
 use crate::health::Health;
 use crate::herd::state::Identity;
@@ -61,8 +62,11 @@ pub struct Node {
     abort: CancellationToken,
     /// Tells the server to let go of connections.
     stop_server: CancellationToken,
+    /// Tells the writer to write the rest and to finish.
+    stop_writing: CancellationToken,
     links: TaskTracker,
     dialers: TaskTracker,
+    writers: TaskTracker,
     tasks: JoinSet<Result<(), String>>,
 }
 
@@ -93,6 +97,13 @@ impl Node {
             index_key: rand::random(),
             max_future: config.max_future,
         });
+        let (durability, writer) = match &config.data {
+            None => (Durability::none(), None),
+            Some(data) => {
+                let (durability, writer) = Durability::open(&shared, data).await?;
+                (durability, Some(writer))
+            }
+        };
         let ready = Arc::new(AtomicBool::new(false));
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let health = Health::new(reporter, Arc::clone(&ready)).await;
@@ -106,11 +117,19 @@ impl Node {
             stop_links: CancellationToken::new(),
             abort: CancellationToken::new(),
             stop_server: CancellationToken::new(),
+            stop_writing: CancellationToken::new(),
             links: TaskTracker::new(),
             dialers: TaskTracker::new(),
+            writers: TaskTracker::new(),
             tasks: JoinSet::new(),
         };
-        let facts = NodeFacts { places, watchers: Watchers::new(config.max_watchers), ready };
+        let watchers = Watchers::new(config.max_watchers);
+        let facts = NodeFacts { places, durability, watchers, ready };
+        if let Some(writer) = writer {
+            node.writers.spawn(writer.run(node.stop_writing.clone()));
+        } else {
+            info!(node = %config.name, "no data directory: locations are kept in memory only");
+        }
         let mut routes = node.routes(&facts).add_service(health_service);
         if config.reflection {
             routes = with_reflection(routes)?;
@@ -168,6 +187,9 @@ impl Node {
         self.dialers.close();
         let links_done = async { tokio::join!(self.links.wait(), self.dialers.wait()) };
         let in_time = timeout_at(deadline, links_done).await.is_ok();
+        self.stop_writing.cancel();
+        self.writers.close();
+        let in_time = timeout_at(deadline, self.writers.wait()).await.is_ok() && in_time;
         self.health.close().await;
         self.stop_server.cancel();
         let server_done = async { while self.tasks.join_next().await.is_some() {} };
@@ -185,8 +207,9 @@ impl Node {
     fn routes(&self, facts: &NodeFacts) -> Routes {
         let (shared, stop) = (&self.shared, &self.stop);
         let limit = MAX_MESSAGE_BYTES;
+        let (watchers, durability) = (Arc::clone(&facts.watchers), facts.durability.clone());
         let locations =
-            LocationsService::new(Arc::clone(shared), Arc::clone(&facts.watchers), stop.clone());
+            LocationsService::new(Arc::clone(shared), watchers, durability, stop.clone());
         let places = PlacesService::new(Arc::clone(shared), Arc::clone(&facts.places));
         let gossip = self.gossip();
         let node = NodeService::new(Arc::clone(shared), facts.clone());
@@ -265,6 +288,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stop.cancel();
         self.abort.cancel();
+        self.stop_writing.cancel();
         self.stop_server.cancel();
     }
 }

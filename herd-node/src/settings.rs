@@ -32,6 +32,19 @@ pub struct Settings {
     #[arg(long, env = "HERD_DRAIN_GRACE", value_name = "DURATION")]
     pub drain_grace: Option<String>,
 
+    /// Where records outlive the node; made if it is missing [default: memory only]
+    #[arg(long, env = "HERD_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<String>,
+
+    /// What an answer to a report waits for: memory, process (survives a kill) or disk (survives a
+    /// power cut) [default: process with a data directory]
+    #[arg(long, env = "HERD_ACK_LEVEL", value_name = "LEVEL")]
+    pub ack_level: Option<String>,
+
+    /// How often what was written is forced to the disk where answers do not wait [default: 1s]
+    #[arg(long, env = "HERD_SYNC_INTERVAL", value_name = "DURATION")]
+    pub sync_interval: Option<String>,
+
     /// Most Watch streams at a time [default: 1024]
     #[arg(long, env = "HERD_MAX_WATCHERS", value_name = "N")]
     #[serde(deserialize_with = "scalar")]
@@ -54,6 +67,9 @@ impl Settings {
         Self {
             max_future: self.max_future.or(other.max_future),
             drain_grace: self.drain_grace.or(other.drain_grace),
+            data_dir: self.data_dir.or(other.data_dir),
+            ack_level: self.ack_level.or(other.ack_level),
+            sync_interval: self.sync_interval.or(other.sync_interval),
             max_watchers: self.max_watchers.or(other.max_watchers),
             reflection: self.reflection.or(other.reflection),
             places: self.places.or(other.places),

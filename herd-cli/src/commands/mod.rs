@@ -29,7 +29,7 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let target = Target::new(global)?;
     match command {
-        Command::Up(args) => up::run(args, target, output).await,
+        Command::Up(args) => up::run(*args, target, output).await,
         Command::Report(args) => report::run(args, target, output).await,
         Command::Whatsat(args) => whatsat::run(args, target, output).await,
         Command::Get(args) => get::run(args, target, output).await,

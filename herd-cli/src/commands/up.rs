@@ -81,7 +81,13 @@ impl Plan {
         let mut nodes = Vec::new();
         for entry in &entries {
             match Config::new(topology, &entry.name, settings.clone()) {
-                Ok(config) => nodes.push(config),
+                Ok(mut config) => {
+                    // Nodes of one process cannot share a directory.
+                    if let Some(data) = &mut config.data {
+                        data.directory = data.directory.join(entry.name.as_str());
+                    }
+                    nodes.push(config);
+                }
                 // The same settings break the same rules at each node.
                 Err(wrong) if nodes.is_empty() && problems.is_empty() => problems.extend(wrong),
                 Err(_) => {}

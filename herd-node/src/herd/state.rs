@@ -95,6 +95,7 @@ pub struct State {
     consumers: Vec<Place>,
     peers: Peers,
     reports: ReportCounts,
+    changes: u64,
     next_token: u64,
     /// Who must be woken once the caller lets go of the state. Short: each token stands here at
     /// most a few times, and the caller empties it after every call.
@@ -127,6 +128,7 @@ impl State {
             consumers: Vec::new(),
             peers: Peers::default(),
             reports: ReportCounts::default(),
+            changes: 0,
             next_token: 0,
             woken: Vec::new(),
             peer_watcher: None,
@@ -180,6 +182,12 @@ impl State {
         Ok((record, newer))
     }
 
+    /// How many records have become the newest of their client since the start. Who has heard of
+    /// all changes up to this number has heard of everything that was ever answered so far.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Counts a report that was refused before it came here.
     pub fn count_refused(&mut self) {
         self.reports.refused += 1;
@@ -205,7 +213,10 @@ impl State {
     pub fn merge(&mut self, record: LocationRecord, from: Option<ConsumerId>) -> Merged {
         let merged = self.table.merge(record);
         match merged {
-            Merged::Newer(slot) => self.mark(slot, from),
+            Merged::Newer(slot) => {
+                self.changes += 1;
+                self.mark(slot, from);
+            }
             // The peer has just proven that it knows: as good as an acknowledgement.
             Merged::Known(slot) => {
                 if let Some(consumer) = from.and_then(|id| self.consumer_mut(id)) {

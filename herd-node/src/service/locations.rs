@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::report_stream::{Answers, answers};
 use super::watch::{Changes, Watchers};
 use super::{draining, unknown_client};
+use crate::durability::Durability;
 use crate::shared::Shared;
 
 /// `herd.v1.Locations`.
@@ -15,13 +16,19 @@ use crate::shared::Shared;
 pub struct LocationsService {
     shared: Arc<Shared>,
     watchers: Arc<Watchers>,
+    durability: Durability,
     stop: CancellationToken,
 }
 
 impl LocationsService {
     /// Serves `shared` until `stop` is cancelled.
-    pub fn new(shared: Arc<Shared>, watchers: Arc<Watchers>, stop: CancellationToken) -> Self {
-        Self { shared, watchers, stop }
+    pub fn new(
+        shared: Arc<Shared>,
+        watchers: Arc<Watchers>,
+        durability: Durability,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { shared, watchers, durability, stop }
     }
 }
 
@@ -40,10 +47,10 @@ impl Locations for LocationsService {
             invalid_argument(&violations)
         };
         let report = Report::from_request(request.get_ref()).map_err(refused)?;
-        let (record, applied) = self
-            .shared
-            .with(|state, now| state.report(now, report))
-            .map_err(|violations| invalid_argument(&violations))?;
+        let (taken, change) =
+            self.shared.with(|state, now| (state.report(now, report), state.changes()));
+        let (record, applied) = taken.map_err(|violations| invalid_argument(&violations))?;
+        self.durability.wait(change).await;
         Ok(Response::new(v1::ReportResponse { location: Some((&record).into()), applied }))
     }
 
@@ -54,7 +61,8 @@ impl Locations for LocationsService {
         request: Request<Streaming<v1::ReportStreamRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let requests = request.into_inner();
-        Ok(Response::new(answers(Arc::clone(&self.shared), requests, self.stop.clone())))
+        let (shared, durability) = (Arc::clone(&self.shared), self.durability.clone());
+        Ok(Response::new(answers(shared, durability, requests, self.stop.clone())))
     }
 
     async fn get(

@@ -6,6 +6,7 @@ use herd_proto::{NodeName, Timestamp, v1};
 use tonic::{Request, Response, Status};
 
 use super::watch::Watchers;
+use crate::durability::Durability;
 use crate::herd::peers::Peer;
 use crate::herd::state::State;
 use crate::places::Places;
@@ -16,6 +17,8 @@ use crate::shared::Shared;
 pub struct NodeFacts {
     /// The node's places.
     pub places: Arc<Places>,
+    /// The node's disk.
+    pub durability: Durability,
     /// The node's watchers.
     pub watchers: Arc<Watchers>,
     /// Whether the node takes traffic.
@@ -50,6 +53,7 @@ impl v1::node_server::Node for NodeService {
         });
         status.start_time = Some(start_time.into());
         status.places = Some(self.facts.places.status());
+        status.store = Some(self.facts.durability.status());
         status.watchers = self.facts.watchers.open() as u32;
         status.ready = self.facts.ready.load(Ordering::Relaxed);
         Ok(Response::new(status))

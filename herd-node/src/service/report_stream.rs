@@ -3,13 +3,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
-use futures_util::stream::unfold;
+use std::future::ready;
+
+use futures_util::{Stream, StreamExt as _, stream};
 use herd_proto::{MAX_BATCH, Report, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::draining;
+use crate::durability::Durability;
 use crate::shared::Shared;
 
 /// Most bytes of words about refused reports in one answer, which must stay well below the limit
@@ -20,37 +22,38 @@ const MAX_WORDS: usize = 256 << 10;
 pub(super) type Answers =
     Pin<Box<dyn Stream<Item = Result<v1::ReportStreamResponse, Status>> + Send>>;
 
-/// Answers each request as it is read. The next request is read only when the transport asks for
-/// the next answer, so a caller that does not read is not read from either.
+/// Messages that may be applied and wait for the disk before the first of them is answered, so
+/// that one write covers several.
+const AHEAD: usize = 8;
+
+/// Answers each request, in order. Requests are read only as the transport takes answers, so a
+/// caller that does not read is soon not read from either.
 pub(super) fn answers(
     shared: Arc<Shared>,
+    durability: Durability,
     requests: Streaming<v1::ReportStreamRequest>,
     stop: CancellationToken,
 ) -> Answers {
-    let start = Some((shared, requests, stop));
-    Box::pin(unfold(start, async |position| {
-        let (shared, mut requests, stop) = position?;
-        let request = tokio::select! {
-            biased; // a busy stream must not put off the end
-            () = stop.cancelled() => return Some((Err(draining()), None)),
-            request = requests.message() => request,
-        };
-        match request {
-            Ok(Some(request)) => match answer(&shared, &request) {
-                Ok(response) => Some((Ok(response), Some((shared, requests, stop)))),
-                Err(status) => Some((Err(status), None)),
-            },
-            Ok(None) => None,
-            Err(status) => Some((Err(status), None)),
+    let until_stop = requests.take_until(stop.clone().cancelled_owned());
+    let applied = until_stop.map(move |request| {
+        let applied = request.and_then(|request| answer(&shared, &request));
+        let durability = durability.clone();
+        async move {
+            let (response, change) = applied?;
+            durability.wait(change).await;
+            Ok(response)
         }
-    }))
+    });
+    let ending = stream::once(async move { stop.is_cancelled().then(|| Err(draining())) });
+    Box::pin(applied.buffered(AHEAD).chain(ending.filter_map(ready)))
 }
 
-/// Takes one message: all its reports under one lock and with one receive time.
+/// Takes one message: all its reports under one lock and with one receive time. With the answer
+/// comes the change that must be kept before it is given.
 fn answer(
     shared: &Shared,
     request: &v1::ReportStreamRequest,
-) -> Result<v1::ReportStreamResponse, Status> {
+) -> Result<(v1::ReportStreamResponse, u64), Status> {
     let count = request.reports.len();
     if count > MAX_BATCH {
         let rule = format!("must be at most {MAX_BATCH} reports, got {count}");
@@ -74,7 +77,9 @@ fn answer(
             }
         }
         let origin = state.identity().name.to_string();
-        v1::ReportStreamResponse { receive_time: Some(now.wall.into()), origin, applied, failures }
+        let receive_time = Some(now.wall.into());
+        let response = v1::ReportStreamResponse { receive_time, origin, applied, failures };
+        (response, state.changes())
     }))
 }
 

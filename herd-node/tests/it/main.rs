@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod durability;
 mod limits;
 mod locations;
 mod propagate;
