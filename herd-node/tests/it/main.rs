@@ -8,3 +8,4 @@ mod locations;
 mod propagate;
 mod shutdown;
 mod support;
+mod tidy;

@@ -1,10 +1,10 @@
 //! Reports travel: between nodes, and from a person who feeds a stream by hand.
 
-use herd_proto::v1::{Batch, Frame, GetRequest, Hello, frame::Kind};
+use herd_proto::v1::{Batch, Frame, GetRequest, frame::Kind};
 use herd_proto::{NodeName, Record, Report, Timestamp};
 use tokio_stream::StreamExt as _;
 
-use crate::support::{config, eventually, gossip, locations, report, start, status};
+use crate::support::{config, eventually, gossip, hello, locations, report, start, status};
 use herd_node::Node;
 
 /// The client's origin and words as a node tells them.
@@ -24,24 +24,49 @@ async fn a_report_reaches_friends_of_friends() {
     eventually(async || told(&clark, "kiwi").await, |seen| *seen == expected).await;
 }
 
-#[tokio::test]
-async fn two_nodes_that_dial_each_other_keep_one_stream() {
+/// Two nodes that are each other's friends.
+async fn friends() -> (Node, Node) {
     let first = start("Bailey", &[]).await;
     let address = first.address();
     first.stop().await;
-    // Each knows where the other will be.
     let bona = start("Bona", &[("Bailey", address)]).await;
     let mut settings = config("Bailey", &[("Bona", bona.address())]);
     settings.listen = address;
-    let bailey = Node::start(settings).await.unwrap();
-    let up = eventually(
+    (Node::start(settings).await.unwrap(), bona)
+}
+
+#[tokio::test]
+async fn two_nodes_that_dial_each_other_end_with_one_stream_that_both_name_alike() {
+    let (bailey, bona) = friends().await;
+    eventually(
         async || (status(&bailey).await.peers, status(&bona).await.peers),
         |(a, b)| a[0].state == 2 && b[0].state == 2 && a[0].dialled_here != b[0].dialled_here,
     )
     .await;
-    assert_eq!((up.0.len(), up.1.len()), (1, 1));
     locations(&bailey).await.report(report("kiwi")).await.unwrap();
     eventually(async || told(&bona, "kiwi").await, Option::is_some).await;
+}
+
+#[tokio::test]
+async fn after_a_break_a_friend_is_sent_what_it_missed_and_not_what_it_had() {
+    let (bailey, bona) = friends().await;
+    let mut client = locations(&bailey).await;
+    for number in 0..500 {
+        client.report(report(&format!("c{number}"))).await.unwrap();
+    }
+    let records = async || status(&bona).await.peers[0].records.unwrap();
+    eventually(async || records().await.received, |received| *received == 500).await;
+    // A stranger that calls itself Bailey takes the place of the stream, and leaves.
+    let (frames, outbound) = tokio::sync::mpsc::channel(1);
+    frames.send(Frame { kind: Some(Kind::Hello(hello("Bailey"))) }).await.unwrap();
+    let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
+    let stranger = gossip(&bona).await.propagate(outbound).await.unwrap();
+    let bailey_hears = async || status(&bailey).await.peers[0].last_error.clone();
+    eventually(bailey_hears, |error| error.contains("another stream")).await;
+    client.report(report("missed")).await.unwrap();
+    drop((frames, stranger));
+    eventually(async || told(&bona, "missed").await, Option::is_some).await;
+    assert!(records().await.received < 520, "{:?}", records().await);
 }
 
 #[tokio::test]
@@ -67,13 +92,6 @@ async fn a_node_that_comes_back_empty_is_told_everything() {
 async fn a_person_can_feed_a_stream_by_hand_and_is_answered() {
     let bailey = start("Bailey", &[]).await;
     let bona = start("Bona", &[("Bailey", bailey.address())]).await;
-    let hello = Hello {
-        protocol_min: 1,
-        protocol_max: 1,
-        cluster: "test".into(),
-        node: "hand".into(),
-        ..Hello::default()
-    };
     let origin = NodeName::parse("hand").unwrap();
     let record = Report::from_operands("kiwi", "+12-118", "1700000000.5").unwrap().into_record(
         origin,
@@ -81,7 +99,8 @@ async fn a_person_can_feed_a_stream_by_hand_and_is_answered() {
         0,
     );
     let batch = Batch { number: 1, records: vec![Record::from(&record), Record::default()] };
-    let frames = [Kind::Hello(hello), Kind::Batch(batch)].map(|kind| Frame { kind: Some(kind) });
+    let frames =
+        [Kind::Hello(hello("hand")), Kind::Batch(batch)].map(|kind| Frame { kind: Some(kind) });
     let answers = gossip(&bona).await.propagate(tokio_stream::iter(frames)).await.unwrap();
     let answers: Vec<_> = answers.into_inner().collect::<Result<_, _>>().await.unwrap();
     let kinds: Vec<_> = answers.into_iter().filter_map(|frame| frame.kind).collect();

@@ -1,13 +1,13 @@
 //! Stopping: in order, and within a bound.
 
 use herd_node::{Drained, Node};
-use herd_proto::v1::{Frame, Hello, WatchRequest, frame::Kind};
+use herd_proto::v1::WatchRequest;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::{channel, config, eventually, gossip, locations, report, start, status};
+use crate::support::{channel, config, eventually, locations, mute_peer, report, start, status};
 
 #[tokio::test]
 async fn health_has_three_names_and_readiness_ends_first() {
@@ -56,20 +56,9 @@ async fn a_stopping_node_still_tells_its_friends_what_it_has_just_heard() {
 async fn a_peer_that_never_acknowledges_cannot_hold_up_the_stop_for_longer_than_the_grace() {
     let node = start("Bailey", &[]).await;
     locations(&node).await.report(report("kiwi")).await.unwrap();
-    let (frames, outbound) = tokio::sync::mpsc::channel(1);
-    let hello = Hello {
-        protocol_min: 1,
-        protocol_max: 1,
-        cluster: "test".into(),
-        node: "mute".into(),
-        ..Hello::default()
-    };
-    frames.send(Frame { kind: Some(Kind::Hello(hello)) }).await.unwrap();
-    let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
-    let inbound = gossip(&node).await.propagate(outbound).await.unwrap();
-    eventually(async || status(&node).await.peers, |peers| peers.len() == 1).await;
+    let mute = mute_peer(&node).await;
     assert_eq!(node.stop().await, Drained::CutOff);
-    drop((frames, inbound));
+    drop(mute);
 }
 
 #[tokio::test]
@@ -82,18 +71,7 @@ async fn take_over() {
     let node = start("Bailey", &[]).await;
     let address = node.address();
     locations(&node).await.report(report("kiwi")).await.unwrap();
-    let (frames, outbound) = tokio::sync::mpsc::channel(1);
-    let hello = Hello {
-        protocol_min: 1,
-        protocol_max: 1,
-        cluster: "test".into(),
-        node: "mute".into(),
-        ..Hello::default()
-    };
-    frames.send(Frame { kind: Some(Kind::Hello(hello)) }).await.unwrap();
-    let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
-    let inbound = gossip(&node).await.propagate(outbound).await.unwrap();
-    eventually(async || status(&node).await.peers, |peers| peers.len() == 1).await;
+    let mute = mute_peer(&node).await;
     let mut client = locations(&node).await;
     client.report(report("fig")).await.unwrap();
     let old = tokio::task::spawn_local(node.stop());
@@ -106,7 +84,7 @@ async fn take_over() {
     let refused = client.report(report("plum")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     assert_eq!(old.await.unwrap(), Drained::CutOff);
-    drop((frames, inbound, new));
+    drop((mute, new));
 }
 
 #[tokio::test]

@@ -8,8 +8,12 @@ use herd_node::{Config, Node, Settings};
 use herd_proto::v1::gossip_client::GossipClient;
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::node_client::NodeClient;
-use herd_proto::v1::{GetStatusRequest, GetStatusResponse, ReportRequest};
+use herd_proto::v1::{
+    Frame, GetStatusRequest, GetStatusResponse, Hello, ReportRequest, frame::Kind,
+};
 use herd_proto::{NodeName, topology::Topology};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
 /// How long anything may take on a busy machine.
@@ -48,6 +52,26 @@ pub(crate) async fn gossip(node: &Node) -> GossipClient<Channel> {
 pub(crate) async fn status(node: &Node) -> GetStatusResponse {
     let mut client = NodeClient::new(channel(node.address()).await);
     client.get_status(GetStatusRequest {}).await.unwrap().into_inner()
+}
+
+/// The Hello of a peer of the test's own.
+pub(crate) fn hello(node: &str) -> Hello {
+    Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        cluster: "test".into(),
+        node: node.into(),
+        ..Hello::default()
+    }
+}
+
+/// A peer that says Hello and never again anything, until it is dropped.
+pub(crate) async fn mute_peer(node: &Node) -> impl Sized + use<> {
+    let (frames, outbound) = mpsc::channel(1);
+    frames.send(Frame { kind: Some(Kind::Hello(hello("mute"))) }).await.unwrap();
+    let inbound = gossip(node).await.propagate(ReceiverStream::new(outbound)).await.unwrap();
+    eventually(async || status(node).await.peers, |peers| peers.len() == 1).await;
+    (frames, inbound)
 }
 
 pub(crate) fn report(client: &str) -> ReportRequest {
