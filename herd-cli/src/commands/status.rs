@@ -94,6 +94,14 @@ struct StatusView {
     places_provider: String,
     places_healthy: bool,
     places_error: Option<String>,
+    /// memory, process or disk: what answers to reports wait for.
+    ack_level: &'static str,
+    persistent: bool,
+    store_healthy: bool,
+    store_error: Option<String>,
+    /// Differences that had stayed while both nodes ran, over all peers: 0 unless something is
+    /// wrong.
+    divergent: u64,
 }
 
 #[derive(Serialize)]
@@ -108,6 +116,11 @@ struct PeerView {
     digest: String,
     round_trip_seconds: Option<f64>,
     clock_skew_seconds: Option<f64>,
+    records_sent: u64,
+    records_received: u64,
+    records_bad: u64,
+    records_repaired: u64,
+    records_divergent: u64,
     last_error: Option<String>,
 }
 
@@ -155,14 +168,15 @@ impl NodeView {
         }
     }
 
-    fn row(&self) -> [String; 9] {
+    fn row(&self) -> [String; 10] {
         let (name, state) = (printable(&self.name), self.state.to_owned());
         let Some(status) = &self.status else {
             let mut row = std::array::from_fn(|_| "-".to_owned());
             [row[0], row[1]] = [name, state];
             return row;
         };
-        let health = if status.places_healthy { "" } else { " (failing)" };
+        let health = |healthy| if healthy { "" } else { " (failing)" };
+        let store = if status.persistent { status.ack_level } else { "memory" };
         let uptime = Duration::from_secs(status.uptime_seconds.max(0.0) as u64);
         [
             name,
@@ -173,8 +187,25 @@ impl NodeView {
             status.pending.to_string(),
             humantime::format_duration(uptime).to_string(),
             printable(&status.version),
-            printable(&status.places_provider) + health,
+            store.to_owned() + health(status.store_healthy),
+            printable(&status.places_provider) + health(status.places_healthy),
         ]
+    }
+}
+
+impl StatusView {
+    /// What an operator should look at, one sentence each.
+    fn troubles(&self) -> Vec<String> {
+        let store = self.store_error.iter().map(|error| format!("the store fails: {error}"));
+        let places = self.places_error.iter().map(|error| format!("places fail: {error}"));
+        let diverged = (self.divergent > 0).then(|| {
+            format!("{} records differed from a running peer's and were mended", self.divergent)
+        });
+        let peers = self.peers.iter().filter(|peer| peer.friend && !peer.up).filter_map(|peer| {
+            let error = peer.last_error.as_ref()?;
+            Some(format!("no link with {}: {error}", peer.name))
+        });
+        store.chain(places).chain(diverged).chain(peers).collect()
     }
 }
 
@@ -182,6 +213,8 @@ impl From<&v1::GetStatusResponse> for StatusView {
     fn from(status: &v1::GetStatusResponse) -> Self {
         let places = status.places.clone().unwrap_or_default();
         let reports = status.reports.unwrap_or_default();
+        let store = status.store.clone().unwrap_or_default();
+        let divergent = status.peers.iter().filter_map(|peer| peer.records);
         Self {
             cluster: status.cluster.clone(),
             version: status.version.clone(),
@@ -198,12 +231,22 @@ impl From<&v1::GetStatusResponse> for StatusView {
             places_provider: places.provider,
             places_healthy: places.healthy,
             places_error: said(&places.last_error),
+            ack_level: match store.ack_level() {
+                v1::AckLevel::Disk => "disk",
+                v1::AckLevel::Process => "process",
+                v1::AckLevel::Memory | v1::AckLevel::Unspecified => "memory",
+            },
+            persistent: store.persistent,
+            store_healthy: store.healthy,
+            store_error: said(&store.last_error),
+            divergent: divergent.map(|records| records.divergent).sum(),
         }
     }
 }
 
 impl From<&v1::PeerStatus> for PeerView {
     fn from(peer: &v1::PeerStatus) -> Self {
+        let records = peer.records.unwrap_or_default();
         Self {
             name: peer.name.clone(),
             address: peer.address.clone(),
@@ -215,6 +258,11 @@ impl From<&v1::PeerStatus> for PeerView {
             digest: hex(peer.digest),
             round_trip_seconds: peer.round_trip.as_ref().map(seconds),
             clock_skew_seconds: peer.clock_skew.as_ref().map(seconds),
+            records_sent: records.sent,
+            records_received: records.received,
+            records_bad: records.bad,
+            records_repaired: records.repaired,
+            records_divergent: records.divergent,
             last_error: said(&peer.last_error),
         }
     }
@@ -241,13 +289,17 @@ impl Answer for Herd {
 
     fn text(&self) -> String {
         let heading = [
-            "NAME", "STATE", "CLIENTS", "DIGEST", "PEERS", "PENDING", "UPTIME", "VERSION", "PLACES",
+            "NAME", "STATE", "CLIENTS", "DIGEST", "PEERS", "PENDING", "UPTIME", "VERSION", "STORE",
+            "PLACES",
         ];
         let rows: Vec<_> = self.nodes.iter().map(NodeView::row).collect();
         let mut text = table(heading, &rows);
         for node in &self.nodes {
             if let Some(error) = &node.error {
                 let _ = writeln!(text, "{}: {}", printable(&node.name), printable(error));
+            }
+            for trouble in node.status.iter().flat_map(StatusView::troubles) {
+                let _ = writeln!(text, "{}: {}", printable(&node.name), printable(&trouble));
             }
         }
         text + &self.verdict() + "\n"

@@ -1,6 +1,8 @@
 //! The disk as one more consumer of changes: what a report's answer waits for, and who writes.
 
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::PathBuf;

@@ -76,7 +76,7 @@ impl Writer {
                 self.sync().await;
                 return;
             }
-            self.snapshot_if_due();
+            self.snapshot_if_due().await;
             let retry = (!written).then(|| Instant::now() + RETRY);
             let never = Instant::now() + Duration::from_hours(24);
             tokio::select! {
@@ -182,17 +182,25 @@ impl Writer {
     }
 
     /// Begins a snapshot in the background when the storage wants one.
-    fn snapshot_if_due(&mut self) {
+    async fn snapshot_if_due(&mut self) {
         if self.snapshot.as_ref().is_some_and(|running| !running.is_finished()) {
             return;
         }
         self.snapshot = None;
-        let Some(storage) = &mut self.storage else { return };
-        if !storage.snapshot_due() || Instant::now() < self.next_snapshot {
+        let due = self.storage.as_ref().is_some_and(|storage| storage.snapshot_due());
+        if !due || Instant::now() < self.next_snapshot {
             return;
         }
         self.next_snapshot = Instant::now() + SNAPSHOT_RETRY;
-        match storage.begin_snapshot() {
+        let Some(mut storage) = self.storage.take() else { return };
+        // The log goes on in a new file, and the old one is synced first.
+        let begun = spawn_blocking(move || {
+            let result = storage.begin_snapshot();
+            (storage, result)
+        });
+        let Ok((storage, result)) = begun.await else { return };
+        self.storage = Some(storage);
+        match result {
             Ok(writer) => {
                 let shared = Arc::clone(&self.shared);
                 self.snapshot = Some(spawn_blocking(move || snapshot::write(&shared, writer)));
