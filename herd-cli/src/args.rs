@@ -88,6 +88,9 @@ pub(crate) enum Command {
     /// Show the newest location of a client
     #[command(after_help = GetArgs::EXAMPLES)]
     Get(GetArgs),
+    /// Forget a client on all nodes
+    #[command(after_help = ForgetArgs::EXAMPLES)]
+    Forget(ForgetArgs),
     /// Follow changes as they happen
     #[command(after_help = WatchArgs::EXAMPLES)]
     Watch(WatchArgs),
@@ -192,6 +195,24 @@ Examples:
   herd-cli get kiwi
   herd-cli --node Jaquez get kiwi
   herd-cli get kiwi --output json | jq .position";
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The client
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+impl ForgetArgs {
+    const EXAMPLES: &str = "\
+Examples:
+  herd-cli forget kiwi
+  herd-cli forget kiwi --output json | jq .known
+
+Also cures a client that reported a time in the far future, which no later report outdoes. A client
+that the node does not know is forgotten all the same, since another node may know it. What the
+client reports from then on makes it known again.";
 }
 
 #[derive(Debug, Args)]

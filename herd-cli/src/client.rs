@@ -125,6 +125,16 @@ impl Client {
         self.location(answer.location)
     }
 
+    /// Forgets `client` on all nodes. Returns where it was; `None` if the node asked did not know,
+    /// in which case it is forgotten all the same. Safe to repeat, except that what the client
+    /// reported in between is forgotten too.
+    pub async fn forget(&self, client: &ClientId) -> Result<Option<LocationRecord>, Error> {
+        let request = v1::ForgetRequest { client_id: client.as_str().into() };
+        let mut locations = self.locations();
+        let answer = self.call("Locations/Forget", locations.forget(self.timed(request))).await?;
+        answer.location.map(|location| self.location(Some(location))).transpose()
+    }
+
     /// Places near a client.
     ///
     /// # Errors
@@ -206,6 +216,13 @@ impl Client {
         LocationRecord::try_from(location.unwrap_or_default()).map_err(|violations| Error::Answer {
             address: self.address.clone(),
             problem: violations.to_string(),
+        })
+    }
+
+    pub(crate) fn client_id(&self, text: &str) -> Result<ClientId, Error> {
+        ClientId::parse(text).map_err(|error| Error::Answer {
+            address: self.address.clone(),
+            problem: error.to_string(),
         })
     }
 

@@ -12,4 +12,4 @@ mod watch;
 pub use client::{CONNECT_TIMEOUT, Client, DEFAULT_DEADLINE, FoundPlaces, Recorded};
 pub use error::{Error, Unreachable};
 pub use report_stream::{MAX_BATCH_BYTES, MAX_BATCH_REPORTS, RefusedReport, ReportStream, Taken};
-pub use watch::Watch;
+pub use watch::{Change, Watch};

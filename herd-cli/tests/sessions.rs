@@ -379,9 +379,35 @@ fn an_unknown_client_has_its_exit_code() {
 }
 
 #[test]
+fn a_forgotten_client_is_gone_everywhere_and_a_watcher_hears_of_it() {
+    let herd = Herd::started(support::NODES, &[]);
+    ok(&herd_run(&herd, &["report", "kiwi", "1,2", "--time", "5"]));
+    herd.wait_for_agreement();
+    let mut child = watch(&herd, &["kiwi", "--current", "--count", "2", "-o", "json"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(json(&lines.next().unwrap().unwrap())["kind"], "location");
+
+    let told = ok(&herd_run(&herd, &["--node", "Jaquez", "forget", "kiwi", "-o", "json"]));
+    let told = json(&told);
+    assert_eq!((&told["kind"], &told["known"]), (&"forget".into(), &true.into()));
+    assert_eq!(told["location"]["time_text"], "5");
+    let change = json(&lines.next().unwrap().unwrap());
+    assert_eq!((&change["kind"], &change["client_id"]), (&"forgotten".into(), &"kiwi".into()));
+    assert_eq!(code(&end_of(child)), Some(0));
+    herd.wait_for_agreement();
+    assert_eq!(code(&herd_run(&herd, &["--node", "Clark", "get", "kiwi"])), Some(3));
+
+    let again = ok(&herd_run(&herd, &["forget", "kiwi"]));
+    assert_eq!(again, "kiwi is forgotten; this node did not know it\n");
+    ok(&herd_run(&herd, &["report", "kiwi", "3,4", "--time", "1"]));
+    assert!(ok(&herd_run(&herd, &["forget", "kiwi"])).starts_with("kiwi is forgotten; it was\n"));
+}
+
+#[test]
 fn values_that_break_a_rule_have_their_exit_code() {
     for args in [
         &["get", "a b"][..],
+        &["forget", "a b"],
         &["whatsat", "kiwi", "--radius", "51km"],
         &["whatsat", "kiwi", "--radius", "-1km"],
         &["whatsat", "kiwi", "--max", "21"],
@@ -397,6 +423,7 @@ fn wrong_usage_has_its_exit_code() {
     for args in [
         &["fly"][..],
         &["get"],
+        &["forget"],
         &["report", "kiwi"],
         &["report", "-", "--time", "5"],
         &["report", "--file", "/nowhere"],

@@ -16,6 +16,12 @@ use crate::settings::Settings;
 /// How far ahead of a node's clock a report may be: more than any time zone mistake.
 const MAX_FUTURE: Duration = Duration::from_hours(24);
 
+/// How long a client that does not report is known: a month covers any holiday.
+const RETENTION: Duration = Duration::from_hours(30 * 24);
+
+/// Records expire at whole minutes.
+const MIN_RETENTION: Duration = Duration::from_mins(1);
+
 /// Longest duration that can be set: any longer is a slip, and would overflow a clock.
 const MAX_DURATION: Duration = Duration::from_hours(10 * 365 * 24);
 
@@ -41,6 +47,10 @@ pub struct Config {
     pub friends: Vec<(NodeName, String)>,
     /// How far ahead of the node's clock a report may be.
     pub max_future: Duration,
+    /// How long a record is kept after its origin took it; `None` keeps all for ever. Forgotten
+    /// marks are kept for `max_future` and 25 hours longer than that, so that a node that was away
+    /// cannot bring a client back. Nodes of a herd that differ in either hold different records.
+    pub retention: Option<Duration>,
     /// How long a stopping node waits for links and calls to finish.
     ///
     /// Keep it below the pod's `terminationGracePeriodSeconds`, or Kubernetes ends the drain.
@@ -69,6 +79,8 @@ impl Config {
         let mut reader = Reader { problems: &mut problems };
         let max_future =
             reader.read("max_future", settings.max_future.as_deref(), MAX_FUTURE, duration);
+        let retention =
+            reader.read("retention", settings.retention.as_deref(), Some(RETENTION), retention);
         let drain_grace =
             reader.read("drain_grace", settings.drain_grace.as_deref(), DRAIN_GRACE, duration);
         let data = read_data(&mut reader, &settings);
@@ -91,6 +103,7 @@ impl Config {
             listen: node.listen,
             friends: friends.map(|friend| (friend.name.clone(), friend.address.clone())).collect(),
             max_future,
+            retention,
             drain_grace,
             data,
             max_watchers,
@@ -144,6 +157,17 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+fn retention(text: &str) -> Result<Option<Duration>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let retention = duration(text).map_err(|error| format!("{error}, or none"))?;
+    if retention < MIN_RETENTION {
+        return Err("must be at least 1m, or none".into());
+    }
+    Ok(Some(retention))
+}
+
 fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
 }
@@ -193,6 +217,21 @@ mod tests {
         assert_eq!(config(None, Some("x")).unwrap().unwrap().ack_level, AckLevel::Process);
         assert_eq!(config(Some("disk"), Some("x")).unwrap().unwrap().ack_level, AckLevel::Disk);
         assert!(config(Some("disk"), None).unwrap_err().to_string().contains("needs a data_dir"));
+    }
+
+    #[test]
+    fn records_are_kept_for_a_month_or_as_long_as_is_set_or_for_ever() {
+        let kept = |retention: Option<&str>| {
+            let flags = Settings { retention: retention.map(Into::into), ..Settings::default() };
+            Config::new(&topology(""), &name("a"), flags).map(|config| config.retention)
+        };
+        assert_eq!(kept(None), Ok(Some(Duration::from_hours(720))));
+        assert_eq!(kept(Some("1m")), Ok(Some(Duration::from_mins(1))));
+        assert_eq!(kept(Some("none")), Ok(None));
+        for wrong in ["59s", "0s", "", "never", "11years"] {
+            let shown = kept(Some(wrong)).unwrap_err().to_string();
+            assert!(shown.contains("retention: must be"), "{shown}");
+        }
     }
 
     #[test]

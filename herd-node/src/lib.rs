@@ -17,6 +17,7 @@ pub mod store;
 pub mod telemetry;
 
 mod error;
+mod expiry;
 mod health;
 mod node;
 mod shutdown;

@@ -1,16 +1,18 @@
 //! Starts a node, owns all its tasks, and stops it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use herd_proto::v1::gossip_server::GossipServer;
 use herd_proto::v1::locations_server::LocationsServer;
 use herd_proto::v1::node_server::NodeServer;
 use herd_proto::v1::places_server::PlacesServer;
 use herd_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -18,15 +20,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::durability::Durability;
 use crate::error::Error;
+use crate::expiry;
 use crate::health::Health;
 use crate::herd::state::Identity;
-use crate::link;
+use crate::link::{self, Connect};
 use crate::places::Places;
 use crate::service::{
     GossipService, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
@@ -85,17 +88,45 @@ impl Node {
     /// # Errors
     /// Nothing is left running.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let places = Arc::new(Places::new(config.places.clone())?);
         let listener =
             listen(config.listen).map_err(|cause| Error::Bind { address: config.listen, cause })?;
         let address =
             listener.local_addr().map_err(|cause| Error::Bind { address: config.listen, cause })?;
+        // TcpIncoming, because the builder's own setting is ignored for a listener made here.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        Self::start_over(config, address, incoming, link::over_tcp()).await
+    }
+
+    /// Starts a node on a network of the caller's: it serves the connections of `incoming`, which
+    /// come in at `address`, and reaches its friends by `connect`.
+    ///
+    /// # Errors
+    /// Nothing is left running.
+    pub async fn start_over<C>(
+        config: Config,
+        address: SocketAddr,
+        incoming: impl Stream<Item = io::Result<C>> + Send + 'static,
+        connect: Connect,
+    ) -> Result<Self, Error>
+    where
+        C: AsyncRead
+            + AsyncWrite
+            + Connected<ConnectInfo: Clone + Send + Sync>
+            + Unpin
+            + Send
+            + 'static,
+    {
+        let places = Arc::new(Places::new(config.places.clone())?);
         let shared = Shared::new(Identity {
             name: config.name.clone(),
             cluster: config.cluster.clone(),
             instance: rand::random_range(1..=u64::MAX),
             index_key: rand::random(),
             max_future: config.max_future,
+        });
+        shared.with(|state, now| {
+            state.set_retention(config.retention);
+            state.expire(now, 0);
         });
         let (durability, writer) = match &config.data {
             None => (Durability::none(), None),
@@ -134,8 +165,9 @@ impl Node {
         if config.reflection {
             routes = with_reflection(routes)?;
         }
-        node.serve(listener, routes);
-        node.dial_friends(&config);
+        node.serve(incoming, routes);
+        node.dial_friends(&config, &connect);
+        node.expire();
         info!(node = %config.name, %address, cluster = %config.cluster, "listening");
         Ok(node)
     }
@@ -237,9 +269,18 @@ impl Node {
         )
     }
 
-    fn serve(&mut self, listener: TcpListener, routes: Routes) {
-        // TcpIncoming, because the builder's own setting is ignored for a listener made here.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    fn serve<C>(
+        &mut self,
+        incoming: impl Stream<Item = io::Result<C>> + Send + 'static,
+        routes: Routes,
+    ) where
+        C: AsyncRead
+            + AsyncWrite
+            + Connected<ConnectInfo: Clone + Send + Sync>
+            + Unpin
+            + Send
+            + 'static,
+    {
         // When the port is closed the server goes on with the connections it has.
         let closed = self.stop_listening.clone().cancelled_owned();
         let incoming = incoming.take_until(closed).chain(stream::pending());
@@ -262,14 +303,23 @@ impl Node {
         });
     }
 
-    fn dial_friends(&mut self, config: &Config) {
+    fn expire(&mut self) {
+        let (expiry, stop) = (expiry::run(Arc::clone(&self.shared)), self.stop_server.clone());
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(expiry).await;
+            Ok(())
+        });
+    }
+
+    fn dial_friends(&mut self, config: &Config, connect: &Connect) {
         for (friend, address) in &config.friends {
             let waker = self.shared.waker();
             self.shared.with(|state, now| {
                 state.add_friend(now, friend.clone(), address.clone(), waker.token());
             });
             let (shared, stop) = (Arc::clone(&self.shared), self.stop_links.clone());
-            let dialler = link::dial(shared, friend.clone(), address.clone(), waker, stop);
+            let (friend, address, connect) = (friend.clone(), address.clone(), Arc::clone(connect));
+            let dialler = link::dial(shared, friend, address, connect, waker, stop);
             self.dialers.spawn(self.abort.clone().run_until_cancelled_owned(dialler));
         }
         let waker = self.shared.waker();
@@ -294,7 +344,7 @@ impl Drop for Node {
 }
 
 /// Listens with SO_REUSEADDR: a node that was just killed must be able to come back.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

@@ -28,6 +28,12 @@ pub struct Settings {
     #[arg(long, env = "HERD_MAX_FUTURE", value_name = "DURATION")]
     pub max_future: Option<String>,
 
+    /// How long a client that does not report is known, at least 1m; the same on all nodes. With
+    /// none, clients are known and forgotten ones marked for ever, so memory and disk only
+    /// grow [default: 30d]
+    #[arg(long, env = "HERD_RETENTION", value_name = "DURATION|none")]
+    pub retention: Option<String>,
+
     /// How long a stopping node waits for its links and calls to finish [default: 10s]
     #[arg(long, env = "HERD_DRAIN_GRACE", value_name = "DURATION")]
     pub drain_grace: Option<String>,
@@ -66,6 +72,7 @@ impl Settings {
     pub fn or(self, other: Self) -> Self {
         Self {
             max_future: self.max_future.or(other.max_future),
+            retention: self.retention.or(other.retention),
             drain_grace: self.drain_grace.or(other.drain_grace),
             data_dir: self.data_dir.or(other.data_dir),
             ack_level: self.ack_level.or(other.ack_level),

@@ -10,7 +10,7 @@ const UNITS_PER_DEGREE: f64 = 1e7;
 ///
 /// The canonical text is ISO 6709: sign, two integer digits of latitude, six decimals (seven
 /// where the seventh is not zero), then the same with three digits for the longitude.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position {
     latitude_e7: i32,
     longitude_e7: i32,

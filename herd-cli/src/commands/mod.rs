@@ -1,5 +1,6 @@
 //! One command a file: what it asks, and how it shows the answer.
 
+mod forget;
 mod get;
 mod location;
 mod report;
@@ -33,6 +34,7 @@ pub(crate) async fn run(
         Command::Report(args) => report::run(args, target, output).await,
         Command::Whatsat(args) => whatsat::run(args, target, output).await,
         Command::Get(args) => get::run(args, target, output).await,
+        Command::Forget(args) => forget::run(args, target, output).await,
         Command::Watch(args) => watch::run(args, target, output).await,
         Command::Status(args) => status::run(args, target, output).await,
     }

@@ -1,7 +1,7 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use herd_cli::{Error, Watch};
+use herd_cli::{Change, Error, Watch};
 use serde::Serialize;
 use tonic::Code;
 
@@ -71,14 +71,19 @@ async fn follow(
     output: &mut Output,
 ) -> Result<Option<Lost>, Failure> {
     loop {
-        let locations = match watch.next().await {
-            Ok(Some(locations)) => locations,
+        let changes = match watch.next().await {
+            Ok(Some(changes)) => changes,
             Ok(None) => return Ok(Some(Lost::Ended)),
             Err(error) if may_pass(&error) => return Ok(Some(Lost::Failed(error))),
             Err(error) => return Err(error.into()),
         };
-        for location in &locations {
-            output.element(&Change(location.into()))?;
+        for change in &changes {
+            match change {
+                Change::Moved(location) => output.element(&Moved(location.into()))?,
+                Change::Forgotten(id) => {
+                    output.element(&Forgotten { client_id: id.to_string() })?;
+                }
+            }
             *seen += 1;
             if count == Some(*seen) {
                 return Ok(None);
@@ -135,9 +140,9 @@ fn may_pass(error: &Error) -> bool {
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Change(LocationView);
+struct Moved(LocationView);
 
-impl Answer for Change {
+impl Answer for Moved {
     const KIND: &'static str = "location";
 
     fn text(&self) -> String {
@@ -145,6 +150,19 @@ impl Answer for Change {
         let id = printable(&view.client_id);
         let place = &view.position.text;
         format!("{}  {id}  {place}  {} {} s\n", view.time, view.origin, view.difference)
+    }
+}
+
+#[derive(Serialize)]
+struct Forgotten {
+    client_id: String,
+}
+
+impl Answer for Forgotten {
+    const KIND: &'static str = "forgotten";
+
+    fn text(&self) -> String {
+        format!("forgotten  {}\n", printable(&self.client_id))
     }
 }
 

@@ -273,6 +273,13 @@ impl Locations for Script {
     ) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("the gateway has no use for it"))
     }
+
+    async fn forget(
+        &self,
+        _: Request<v1::ForgetRequest>,
+    ) -> Result<Response<v1::ForgetResponse>, Status> {
+        Err(Status::unimplemented("the gateway has no use for it"))
+    }
 }
 
 #[tonic::async_trait]

@@ -24,12 +24,17 @@ struct FakeDisk(Arc<FakeState>);
 struct FakeState {
     full: AtomicBool,
     kept: Mutex<BTreeMap<String, LocationRecord>>,
+    /// Held by a test to keep a write under way.
+    gate: Mutex<()>,
+    waits: AtomicUsize,
     appends: AtomicUsize,
     syncs: AtomicUsize,
 }
 
 impl Storage for FakeDisk {
     fn append(&mut self, records: &mut dyn Iterator<Item = &LocationRecord>) -> io::Result<usize> {
+        self.0.waits.fetch_add(1, Ordering::Relaxed);
+        let _passed = self.0.gate.lock().unwrap();
         if self.0.full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -132,6 +137,25 @@ async fn one_write_covers_all_answers_that_wait() {
     let appends = bench.disk.0.appends.load(Ordering::Relaxed);
     assert!(appends < 50, "{appends} writes for 500 reports at once");
     assert!(bench.disk.0.syncs.load(Ordering::Relaxed) >= 1);
+}
+
+#[tokio::test]
+async fn what_comes_while_a_write_is_under_way_is_written_next() {
+    let bench = Bench::start(AckLevel::Process);
+    let disk = bench.disk.clone();
+    let gate = disk.0.gate.lock().unwrap();
+    let first = bench.report("first");
+    let second = async {
+        while bench.disk.0.waits.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        // Both come while the first is being written; the second of them wakes nobody.
+        let more = futures_util::future::join(bench.report("second"), bench.report("third"));
+        let release = async { drop(gate) };
+        futures_util::future::join(more, release).await;
+    };
+    futures_util::future::join(first, second).await;
+    assert!(bench.keeps("second") && bench.keeps("third"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,6 +72,9 @@ impl Writer {
         loop {
             let stopping = stop.is_cancelled();
             let written = self.write_all().await;
+            if written && self.is_behind() {
+                continue; // what came meanwhile found the outbox not empty, and woke nobody
+            }
             if stopping {
                 self.sync().await;
                 return;
@@ -115,6 +118,10 @@ impl Writer {
             self.sync().await;
         }
         true
+    }
+
+    fn is_behind(&self) -> bool {
+        self.shared.with(|state, _| state.pending(self.consumer) > 0)
     }
 
     fn take(&self, count: usize) -> Vec<(Slot, LocationRecord)> {

@@ -7,11 +7,13 @@
 //! - [`order`]: which of two records of one client wins
 //! - [`table`]: the newest record of each client, in dense slots
 //! - [`tree`]: sums over all records, by which two nodes agree or find what differs; [`hash`]
+//! - [`expiry`]: when the time of a record is over
 //! - [`outbox`]: who must hear of which slot: a dirty bit each and a FIFO
 //! - [`peers`]: the other nodes, and which of several streams to one of them stays
-//! - [`state`]: all of the above under one roof; `report` and `merge`
+//! - [`state`]: all of the above under one roof; `report`, `merge`, `forget`, `expire`
 //! - [`link`]: one stream to one peer, from Hello to Goodbye
 
+pub mod expiry;
 pub mod hash;
 pub mod link;
 pub mod order;

@@ -23,7 +23,8 @@ pub struct Outbox {
     queued: Bits,
     fifo: VecDeque<Slot>,
     /// The rest of a pass over the whole table, for a consumer that lacks most of it. Its slots
-    /// are dirty and not queued; one that changes meanwhile is queued and passed over.
+    /// are dirty, or not wanted, and not queued; one that changes meanwhile is queued and passed
+    /// over.
     sweep: Range<Slot>,
     dirty_count: usize,
     /// Changes taken since the sweep was last given a turn.
@@ -41,9 +42,10 @@ impl Outbox {
         was_empty
     }
 
-    /// Notes that the consumer lacks all of `slots`, which are sent below changes in priority.
-    pub fn sweep(&mut self, slots: Range<Slot>) {
-        for slot in slots.clone() {
+    /// Notes that the consumer lacks those of `slots` that are `wanted`, which are sent below
+    /// changes in priority.
+    pub fn sweep(&mut self, slots: Range<Slot>, wanted: impl Fn(Slot) -> bool) {
+        for slot in slots.clone().filter(|slot| wanted(*slot)) {
             self.dirty_count += usize::from(self.dirty.set(slot));
         }
         // A sweep that is under way is joined with the new one, not cut short by it.
@@ -64,7 +66,8 @@ impl Outbox {
         !self.sweep.is_empty()
     }
 
-    /// Notes that the consumer knows the slot's value by other means.
+    /// Notes that the consumer knows the slot's value by other means, or that there is none any
+    /// more.
     pub fn clear(&mut self, slot: Slot) {
         self.dirty_count -= usize::from(self.dirty.unset(slot));
     }
@@ -182,7 +185,7 @@ mod tests {
     #[test]
     fn news_overtake_a_sweep_and_do_not_stop_it() {
         let mut outbox = Outbox::default();
-        outbox.sweep(0..1000);
+        outbox.sweep(0..1000, |_| true);
         let mut order = Vec::new();
         while outbox.len() > 500 {
             outbox.mark(2000);
@@ -213,8 +216,8 @@ mod tests {
                         model.remove(&slot);
                     }
                     7 => {
-                        outbox.sweep(0..slot);
-                        model.extend(0..slot);
+                        outbox.sweep(0..slot, |slot| slot % 3 > 0);
+                        model.extend((0..slot).filter(|slot| slot % 3 > 0));
                     }
                     8 => outbox.demote(0..200),
                     _ => match outbox.pop() {

@@ -74,6 +74,10 @@ pub struct Counts {
     pub known: u64,
     /// Received and skipped because they broke a rule.
     pub bad: u64,
+    /// Of these, the ones whose times lay too far ahead of this node's clock.
+    pub too_far_ahead: u64,
+    /// Received and skipped because their time was over.
+    pub expired: u64,
     /// Frames skipped because their kind was unknown.
     pub unknown_frames: u64,
     /// Marked or asked for because the two trees differed.
@@ -158,6 +162,11 @@ impl Peers {
     /// One peer, to change.
     pub fn get_mut(&mut self, name: &NodeName) -> Option<&mut Peer> {
         self.by_name.get_mut(name)
+    }
+
+    /// The peer that a consumer is.
+    pub fn by_consumer_mut(&mut self, consumer: ConsumerId) -> Option<&mut Peer> {
+        self.by_name.values_mut().find(|peer| peer.consumer == consumer)
     }
 
     /// All peers by name, friends first.

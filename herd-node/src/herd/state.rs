@@ -1,12 +1,21 @@
 //! Everything a node knows, under one roof: the table, who has yet to hear of what, the peers.
 
+mod forget;
+mod links;
+mod retention;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
 use herd_proto::{ClientId, LocationRecord, NodeName, Report, Violations};
 
+pub use self::forget::{Forgotten, GenerationsExhausted};
+pub use self::retention::Unacceptable;
+use super::expiry::{Lifetimes, Minute, Wheel, minute_of};
 use super::outbox::Outbox;
-use super::peers::{ActiveLink, Peer, Peers, Refused};
+use super::peers::Peers;
 use super::table::{Merged, Slot, Table};
 use super::{Now, Token};
 
@@ -95,6 +104,13 @@ pub struct State {
     consumers: Vec<Place>,
     peers: Peers,
     reports: ReportCounts,
+    /// `None` where records are kept for ever.
+    lifetimes: Option<Lifetimes>,
+    /// When the record in each slot is to be looked at, where there are lifetimes.
+    wheel: Wheel,
+    /// The minute of this node's clock when it was last told the time.
+    minute: Minute,
+    expired: u64,
     changes: u64,
     next_token: u64,
     /// Who must be woken once the caller lets go of the state. Short: each token stands here at
@@ -128,6 +144,10 @@ impl State {
             consumers: Vec::new(),
             peers: Peers::default(),
             reports: ReportCounts::default(),
+            lifetimes: None,
+            wheel: Wheel::default(),
+            minute: 0,
+            expired: 0,
             changes: 0,
             next_token: 0,
             woken: Vec::new(),
@@ -155,10 +175,11 @@ impl State {
         self.reports
     }
 
-    /// The newest location of a client; `None` for one that is unknown or was forgotten.
+    /// The newest location of a client; `None` for one that is unknown, was forgotten or has not
+    /// reported for as long as records are kept.
     pub fn location(&self, client: &ClientId) -> Option<&LocationRecord> {
         let record = self.table.record(self.table.find(client)?);
-        (!record.forgotten).then_some(record)
+        (!record.forgotten && !self.is_over(record)).then_some(record)
     }
 
     /// Takes a client's report: records it as received here and now, and marks it for everyone
@@ -172,6 +193,7 @@ impl State {
         now: Now,
         report: Report,
     ) -> Result<(LocationRecord, bool), Violations> {
+        self.minute = minute_of(now.wall);
         self.check_future(now, &report).inspect_err(|_| self.reports.refused += 1)?;
         let known = self.table.find(&report.client);
         let generation = known.map_or(0, |slot| self.table.record(slot).generation);
@@ -209,11 +231,13 @@ impl State {
     }
 
     /// Keeps the greater of a record and what is known, and marks a change for every consumer but
-    /// `from`, who evidently knows.
+    /// `from`, who evidently knows. Records of peers come through [`State::accept`].
     pub fn merge(&mut self, record: LocationRecord, from: Option<ConsumerId>) -> Merged {
+        self.make_way(&record.client);
         let merged = self.table.merge(record);
         match merged {
             Merged::Newer(slot) => {
+                self.file(slot);
                 self.changes += 1;
                 self.mark(slot, from);
             }
@@ -226,12 +250,6 @@ impl State {
             Merged::Older(_) => {}
         }
         merged
-    }
-
-    /// Takes a record that this node held before it was restarted. Nobody is told: what a peer
-    /// lacks of it is found when the peer's stream comes up.
-    pub fn restore(&mut self, record: LocationRecord) {
-        self.table.merge(record);
     }
 
     fn mark(&mut self, slot: Slot, from: Option<ConsumerId>) {
@@ -280,22 +298,33 @@ impl State {
         }
     }
 
-    /// Marks all that is known now for a consumer. A consumer of everything is sent it below
-    /// changes in priority, for as long as [`State::is_sweeping`]; for one of some clients it
-    /// stands before all changes, and the number of its records is returned.
+    /// Marks all that is known now for a consumer, forgotten marks included. A consumer of
+    /// everything is sent it below changes in priority, for as long as [`State::is_sweeping`]; for
+    /// one of some clients it stands before all changes, and the number of its records is returned.
     pub fn mark_everything(&mut self, id: ConsumerId) -> usize {
+        self.mark_known(id, |_| true)
+    }
+
+    /// As [`State::mark_everything`], without the clients that were forgotten before.
+    pub fn mark_locations(&mut self, id: ConsumerId) -> usize {
+        self.mark_known(id, |record| !record.forgotten)
+    }
+
+    fn mark_known(&mut self, id: ConsumerId, wanted: fn(&LocationRecord) -> bool) -> usize {
         let table = &self.table;
         let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return 0 };
         self.woken.extend(consumer.drainer);
         match &consumer.interest {
             Interest::Everything => {
-                consumer.outbox.sweep(table.slots());
+                let wanted = |slot| table.holds(slot) && wanted(table.record(slot));
+                consumer.outbox.sweep(table.slots(), wanted);
                 consumer.outbox.demote(table.slots());
                 0
             }
             Interest::Clients(clients) => {
                 let known = clients.iter().filter_map(|client| table.find(client));
-                known.map(|slot| consumer.outbox.mark(slot)).count()
+                let wanted = known.filter(|slot| wanted(table.record(*slot)));
+                wanted.map(|slot| consumer.outbox.mark(slot)).count()
             }
         }
     }
@@ -310,17 +339,24 @@ impl State {
         self.consumer(id).map_or(0, |consumer| consumer.outbox.len())
     }
 
-    /// Takes the slot that has waited longest for a consumer, and its record of now.
+    /// Takes the slot that has waited longest for a consumer, and its record of now. Records whose
+    /// time is over are passed over.
     pub fn pop(&mut self, id: ConsumerId) -> Option<(Slot, &LocationRecord)> {
-        let slot = self.consumer_mut(id)?.outbox.pop()?;
-        Some((slot, self.table.record(slot)))
+        loop {
+            let slot = self.consumer_mut(id)?.outbox.pop()?;
+            if !self.is_over(self.table.record(slot)) {
+                return Some((slot, self.table.record(slot)));
+            }
+        }
     }
 
-    /// Marks slots again that were sent to a consumer in vain.
+    /// Marks slots again that were sent to a consumer in vain. A slot whose client is gone since
+    /// is passed over; one that has another client by now is marked for that one, who costs the
+    /// consumer a record that it knows.
     pub fn mark_again(&mut self, id: ConsumerId, slots: impl IntoIterator<Item = Slot>) {
         let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return };
         for slot in slots {
-            if consumer.outbox.mark(slot) {
+            if self.table.holds(slot) && consumer.outbox.mark(slot) {
                 self.woken.extend(consumer.drainer);
             }
         }
@@ -333,149 +369,6 @@ impl State {
 
     fn consumer_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
         consumer_mut(&mut self.consumers, id)
-    }
-}
-
-/// Peers and their links.
-impl State {
-    /// Adds a configured friend, dialled at `address` by whoever `dialler` names.
-    pub fn add_friend(&mut self, now: Now, name: NodeName, address: String, dialler: Token) {
-        let consumer = self.subscribe(Interest::Everything, None);
-        let mut peer = Peer::new(consumer, Some(address), now.wall);
-        peer.dialler = Some(dialler);
-        self.peers.insert(name, peer);
-    }
-
-    /// Names who wants to know when the peers' states change.
-    pub fn watch_peers(&mut self, watcher: Token) {
-        self.peer_watcher = Some(watcher);
-    }
-
-    /// A peer, to change.
-    pub fn peer_mut(&mut self, name: &NodeName) -> Option<&mut Peer> {
-        self.peers.get_mut(name)
-    }
-
-    /// Bytes of records that suit a batch to a peer.
-    pub fn pace(&self, name: &NodeName) -> usize {
-        self.peers.get(name).map_or(0, |peer| peer.batch_bytes)
-    }
-
-    /// Notes that a friend could not be reached.
-    pub fn dial_failed(&mut self, name: &NodeName, error: String) {
-        if let Some(peer) = self.peers.get_mut(name) {
-            peer.tried = true;
-            if peer.active.is_none() {
-                peer.last_error = error;
-            }
-        }
-        self.woken.extend(self.peer_watcher);
-    }
-
-    /// Notes that all that a peer had when its stream came up has arrived.
-    pub fn peer_synced(&mut self, name: &NodeName) {
-        if let Some(peer) = self.peers.get_mut(name) {
-            peer.synced = true;
-        }
-        self.woken.extend(self.peer_watcher);
-    }
-
-    /// Lets a stream that said Hello be the peer's stream, if it may, and decides how the peer is
-    /// told what it may lack.
-    pub fn link_up(
-        &mut self,
-        now: Now,
-        name: &NodeName,
-        link: ActiveLink,
-        theirs: Holdings,
-        ours: Holdings,
-    ) -> Result<(ConsumerId, CatchUp), Refused> {
-        if self.peers.get(name).is_none() {
-            if !self.peers.has_room() {
-                return Err(Refused::TooManyGuests);
-            }
-            let consumer = self.subscribe(Interest::Everything, None);
-            self.peers.insert(name.clone(), Peer::new(consumer, None, now.wall));
-        }
-        let (digest, slots) = (self.table.digest(), self.table.slots());
-        let Some(peer) = self.peers.get_mut(name) else { return Err(Refused::Duplicate) };
-        if !peer.admits(&self.identity.name, name, &link) {
-            return Err(Refused::Duplicate);
-        }
-        // The stream that goes finds out when it is woken.
-        self.woken.extend(peer.active.map(|old| old.link));
-        let resumes = link.instance != 0 && peer.instance == Some(link.instance);
-        peer.active = Some(link);
-        peer.tried = true;
-        peer.synced = false;
-        peer.since = now.wall;
-        let id = peer.consumer;
-        let catch_up = if theirs.digest == digest {
-            CatchUp::Nothing
-        } else if resumes {
-            CatchUp::Outbox
-        } else if theirs.repairs && theirs.is_like(ours) {
-            CatchUp::Repair
-        } else {
-            CatchUp::Everything
-        };
-        // What a repair will find is in no outbox yet, so a stream that comes after this one
-        // must not rely on the outbox before the repair is done.
-        peer.instance = (catch_up != CatchUp::Repair).then_some(link.instance);
-        if let Some(consumer) = self.consumer_mut(id) {
-            consumer.drainer = Some(link.link);
-            match catch_up {
-                CatchUp::Nothing => consumer.outbox.clear_all(),
-                CatchUp::Everything => {
-                    self.mark_everything(id);
-                }
-                CatchUp::Outbox | CatchUp::Repair => consumer.outbox.demote(slots),
-            }
-        }
-        self.woken.extend(self.peer_watcher);
-        Ok((id, catch_up))
-    }
-
-    /// Notes that a peer was seen to hold the same as this node: whatever it may lack from here on
-    /// is in its outbox.
-    pub fn peer_agrees(&mut self, name: &NodeName) {
-        if let Some(peer) = self.peers.get_mut(name) {
-            peer.instance = peer.active.map(|active| active.instance);
-        }
-    }
-
-    /// Whether a link is the one that stays.
-    pub fn is_active(&self, name: &NodeName, link: Token) -> bool {
-        let active = self.peers.get(name).and_then(|peer| peer.active);
-        active.is_some_and(|active| active.link == link)
-    }
-
-    /// Notes that a link has ended. What was sent on it in vain is marked again first, by
-    /// [`State::mark_again`].
-    pub fn link_down(&mut self, now: Now, name: &NodeName, link: Token, reason: &str) {
-        if !self.is_active(name, link) {
-            return; // another stream has taken its place
-        }
-        let Some(peer) = self.peers.get_mut(name) else { return };
-        let (id, friend, dialler) = (peer.consumer, peer.is_friend(), peer.dialler);
-        peer.active = None;
-        peer.since = now.wall;
-        reason.clone_into(&mut peer.last_error);
-        if friend {
-            if let Some(consumer) = self.consumer_mut(id) {
-                consumer.drainer = None;
-            }
-        } else {
-            self.peers.remove(name);
-            self.unsubscribe(id);
-        }
-        self.woken.extend(dialler);
-        self.woken.extend(self.peer_watcher);
-    }
-
-    /// What this node holds.
-    pub fn holdings(&self) -> Holdings {
-        Holdings { digest: self.table.digest(), clients: self.table.len() as u64, repairs: true }
     }
 }
 

@@ -18,7 +18,10 @@ pub type Slot = u32;
 /// The newest record of each client.
 #[derive(Debug)]
 pub struct Table {
+    /// Never shrinks: a slot whose client is gone keeps its last record until it is reused.
     entries: Vec<Entry>,
+    /// Slots to be reused.
+    free: Vec<Slot>,
     index: HashTable<Slot>,
     /// Secret to the process, so that nobody can pick client ids that collide.
     secret: (u64, u64),
@@ -51,6 +54,7 @@ impl Table {
     pub fn new(cluster: &str, secret: (u64, u64)) -> Self {
         Self {
             entries: Vec::new(),
+            free: Vec::new(),
             index: HashTable::new(),
             secret,
             hasher: RecordHasher::new(cluster),
@@ -79,16 +83,36 @@ impl Table {
     }
 
     fn insert(&mut self, record: LocationRecord) -> Slot {
-        let slot = self.entries.len() as Slot;
+        let slot = self.free.pop().unwrap_or(self.entries.len() as Slot);
         let (key, hash) = (self.hasher.key(&record.client), self.hasher.hash(&record));
-        self.tree.insert(key, hash);
+        self.tree.insert(slot, key, hash);
         let (entries, secret) = (&mut self.entries, self.secret);
         let place = index_hash(secret, &record.client);
-        entries.push(Entry { record, key, hash });
+        let entry = Entry { record, key, hash };
+        match entries.get_mut(slot as usize) {
+            Some(free) => *free = entry,
+            None => entries.push(entry),
+        }
         self.index.insert_unique(place, slot, |&slot| {
             index_hash(secret, &entries[slot as usize].record.client)
         });
         slot
+    }
+
+    /// Removes what stands in a slot, which is free from then on and will be reused. Returns
+    /// whether anything stood there.
+    pub fn remove(&mut self, slot: Slot) -> bool {
+        if !self.holds(slot) {
+            return false;
+        }
+        let Entry { record, key, hash } = &self.entries[slot as usize];
+        self.tree.remove(slot, *key, *hash);
+        let place = index_hash(self.secret, &record.client);
+        if let Ok(found) = self.index.find_entry(place, |other| *other == slot) {
+            found.remove();
+        }
+        self.free.push(slot);
+        true
     }
 
     /// The slot of a client.
@@ -97,19 +121,25 @@ impl Table {
         self.index.find(index_hash(self.secret, client), is_client).copied()
     }
 
-    /// The record in a slot that the table handed out.
+    /// Whether a client's record stands in a slot.
+    pub fn holds(&self, slot: Slot) -> bool {
+        self.tree.holds(slot)
+    }
+
+    /// The record in a slot that the table handed out; in a free one, the record that stood
+    /// there last.
     pub fn record(&self, slot: Slot) -> &LocationRecord {
         &self.entries[slot as usize].record
     }
 
     /// How many clients are known.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.index.len()
     }
 
     /// Whether no client is known.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.index.is_empty()
     }
 
     /// The digest of all records: equal on nodes that hold the same ones.
@@ -134,9 +164,14 @@ impl Table {
         self.tree.leaf(leaf).find(|slot| self.entries[*slot as usize].key == key)
     }
 
-    /// All slots in use.
+    /// All slots, the free ones included.
     pub fn slots(&self) -> Range<Slot> {
         0..self.entries.len() as Slot
+    }
+
+    /// The free slots.
+    pub fn free_slots(&self) -> &[Slot] {
+        &self.free
     }
 }
 

@@ -19,6 +19,9 @@ const LEAVES: usize = FANOUT.pow(DEPTH);
 /// Stands for no slot.
 const NONE: Slot = Slot::MAX;
 
+/// Stands after a slot that belongs to no leaf.
+const VACANT: Slot = Slot::MAX - 1;
+
 /// The sums, and which slots belong to which leaf.
 #[derive(Debug)]
 pub struct Tree {
@@ -26,7 +29,7 @@ pub struct Tree {
     sums: Vec<Box<[u64]>>,
     /// The first slot of each leaf.
     first: Box<[Slot]>,
-    /// The slot after each slot, in the same leaf.
+    /// The slot after each slot, in the same leaf; [`VACANT`] for a slot in none.
     next: Vec<Slot>,
 }
 
@@ -42,12 +45,32 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// Adds a new slot, the next that the table hands out.
-    pub fn insert(&mut self, key: u64, hash: u64) {
-        let slot = self.next.len() as Slot;
+    /// Adds a slot: one that was removed, or the next after all there ever were.
+    pub fn insert(&mut self, slot: Slot, key: u64, hash: u64) {
         let leaf = &mut self.first[prefix(key, DEPTH) as usize];
-        self.next.push(std::mem::replace(leaf, slot));
+        let after = std::mem::replace(leaf, slot);
+        match self.next.get_mut(slot as usize) {
+            Some(next) => *next = after,
+            None => self.next.push(after),
+        }
         self.replace(key, 0, hash);
+    }
+
+    /// Removes a slot, whose key and hash these are. Walks the leaf: some fifteen slots.
+    pub fn remove(&mut self, slot: Slot, key: u64, hash: u64) {
+        let leaf = prefix(key, DEPTH);
+        let before = self.leaf(leaf).take_while(|other| *other != slot).last();
+        let after = std::mem::replace(&mut self.next[slot as usize], VACANT);
+        match before {
+            Some(before) => self.next[before as usize] = after,
+            None => self.first[leaf as usize] = after,
+        }
+        self.replace(key, hash, 0);
+    }
+
+    /// Whether a slot belongs to a leaf.
+    pub fn holds(&self, slot: Slot) -> bool {
+        self.next.get(slot as usize).is_some_and(|next| *next != VACANT)
     }
 
     /// Puts one record's hash in place of another's.
@@ -89,7 +112,7 @@ pub fn prefix(key: u64, depth: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
 
@@ -98,18 +121,29 @@ mod tests {
     proptest! {
         #[test]
         fn each_sum_is_that_of_the_records_below_it(
-            changes in proptest::collection::vec((0..40_u64, any::<u64>()), 0..100)
+            changes in proptest::collection::vec((0..40_u64, any::<u64>(), 0..4), 0..100)
         ) {
             let (mut tree, mut model) = (Tree::default(), BTreeMap::new());
-            let mut slots = Vec::new();
-            for (client, hash) in changes {
+            // The key of each slot, and which slots are free.
+            let (mut slots, mut free) = (Vec::new(), Vec::new());
+            for (client, hash, kind) in changes {
                 // Spread over leaves, with some that share one.
-                let key = (client / 2).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (client % 2);
-                if let Some(old) = model.insert(key, hash) {
-                    tree.replace(key, old, hash);
-                } else {
-                    tree.insert(key, hash);
-                    slots.push(key);
+                let key = (client / 3).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (client % 3);
+                let slot = slots.iter().position(|known| *known == Some(key));
+                match (slot, kind) {
+                    (Some(slot), 0) => {
+                        tree.remove(slot as Slot, key, model.remove(&key).unwrap());
+                        slots[slot] = None;
+                        free.push(slot);
+                    }
+                    (Some(_), _) => tree.replace(key, model.insert(key, hash).unwrap(), hash),
+                    (None, _) => {
+                        let slot = free.pop().unwrap_or(slots.len());
+                        slots.resize(slots.len().max(slot + 1), None);
+                        slots[slot] = Some(key);
+                        tree.insert(slot as Slot, key, hash);
+                        model.insert(key, hash);
+                    }
                 }
             }
             let sum = |wanted: &dyn Fn(u64) -> bool| {
@@ -117,15 +151,17 @@ mod tests {
                 below.fold(0_u64, |sum, (_, hash)| sum.wrapping_add(*hash))
             };
             prop_assert_eq!(tree.root(), sum(&|_| true));
-            for &key in &slots {
+            for (slot, key) in (0..).zip(&slots) {
+                prop_assert_eq!(tree.holds(slot), key.is_some());
+                let Some(key) = *key else { continue };
                 for depth in 0..DEPTH {
                     let children = tree.children(depth, prefix(key, depth)).unwrap();
                     let child = prefix(key, depth + 1);
                     prop_assert_eq!(children[child as usize % FANOUT], sum(&|k| prefix(k, depth + 1) == child));
                 }
-                let leaf: Vec<_> = tree.leaf(prefix(key, DEPTH)).map(|slot| slots[slot as usize]).collect();
-                prop_assert!(leaf.contains(&key));
-                prop_assert!(leaf.iter().all(|other| prefix(*other, DEPTH) == prefix(key, DEPTH)));
+                let leaf: BTreeSet<_> = tree.leaf(prefix(key, DEPTH)).map(|slot| slots[slot as usize].unwrap()).collect();
+                let expected = model.keys().copied().filter(|k| prefix(*k, DEPTH) == prefix(key, DEPTH));
+                prop_assert_eq!(leaf, expected.collect());
             }
         }
     }

@@ -2,15 +2,16 @@
 //! stream is up.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use herd_proto::v1::gossip_client::GossipClient;
 use herd_proto::{MAX_MESSAGE_BYTES, NodeName};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{self, Channel, Endpoint};
 use tracing::{debug, info, warn};
 
 use super::backoff::Backoff;
@@ -35,12 +36,23 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 /// that a link keeps, doubled; not so much that stale records pile up.
 const WINDOWS: (u32, u32) = (512 << 10, 1 << 20);
 
+/// Opens the connection that an endpoint describes: over TCP, or over whatever network a test
+/// puts in its place.
+pub type Connect =
+    Arc<dyn Fn(Endpoint) -> BoxFuture<'static, Result<Channel, transport::Error>> + Send + Sync>;
+
+/// Opens connections over TCP.
+pub fn over_tcp() -> Connect {
+    Arc::new(|endpoint| Box::pin(async move { endpoint.connect().await }))
+}
+
 /// Keeps a stream to `friend` until `stop` is cancelled. `waker` is the dialler that the state
 /// knows for this friend.
 pub async fn dial(
     shared: Arc<Shared>,
     friend: NodeName,
     address: String,
+    connect: Connect,
     waker: Waker,
     stop: CancellationToken,
 ) {
@@ -59,7 +71,7 @@ pub async fn dial(
             return;
         }
         let attempt = tokio::select! {
-            attempt = connect(&address) => attempt,
+            attempt = open(&connect, &address) => attempt,
             () = stop.cancelled() => return,
         };
         let wait = match attempt {
@@ -105,7 +117,7 @@ async fn no_stream(shared: &Shared, friend: &NodeName, waker: &Waker) {
 
 /// Opens a connection of its own: a stalled stream must never hold up other calls, and the
 /// address is resolved anew each time.
-async fn connect(address: &str) -> Result<Channel, String> {
+async fn open(connect: &Connect, address: &str) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| format!("bad address: {error}"))?
         .connect_timeout(CONNECT)
@@ -115,7 +127,7 @@ async fn connect(address: &str) -> Result<Channel, String> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1);
-    endpoint.connect().await.map_err(|error| with_causes(&error.to_string(), &error))
+    connect(endpoint).await.map_err(|error| with_causes(&error.to_string(), &error))
 }
 
 async fn run(

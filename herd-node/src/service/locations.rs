@@ -76,6 +76,24 @@ impl Locations for LocationsService {
         Ok(Response::new(v1::GetResponse { location: Some(location) }))
     }
 
+    async fn forget(
+        &self,
+        request: Request<v1::ForgetRequest>,
+    ) -> Result<Response<v1::ForgetResponse>, Status> {
+        if self.stop.is_cancelled() {
+            return Err(draining());
+        }
+        let client = ClientId::parse(&request.get_ref().client_id)
+            .map_err(|error| invalid_argument(&Violations::one("client_id", error)))?;
+        let (forgotten, change) =
+            self.shared.with(|state, now| (state.forget(now, client), state.changes()));
+        let forgotten =
+            forgotten.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        self.durability.wait(change).await;
+        let location = forgotten.location.as_ref().map(Into::into);
+        Ok(Response::new(v1::ForgetResponse { known: location.is_some(), location }))
+    }
+
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Changes>, Status> {

@@ -73,6 +73,7 @@ fn status_of(state: &State) -> v1::GetStatusResponse {
             applied: reports.applied,
             refused: reports.refused,
         }),
+        expired: state.expired(),
         peers: state.peers().iter().map(|(name, peer)| peer_status(state, name, peer)).collect(),
         ..Default::default()
     }
@@ -99,6 +100,8 @@ fn peer_status(state: &State, name: &NodeName, peer: &Peer) -> v1::PeerStatus {
             unknown_frames: counts.unknown_frames,
             repaired: counts.repaired,
             divergent: counts.divergent,
+            too_far_ahead: counts.too_far_ahead,
+            expired: counts.expired,
         }),
         digest: peer.heard.digest,
         clients: peer.heard.clients,

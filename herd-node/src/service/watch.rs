@@ -21,8 +21,8 @@ pub(super) type Changes = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, St
 /// Most clients that one watcher may name. Following more than that, it may as well follow all.
 const MAX_CLIENTS: usize = 1024;
 
-/// Most locations in one message.
-const MAX_LOCATIONS: usize = 512;
+/// Most changes in one message.
+const MAX_CHANGES: usize = 512;
 
 /// Admits watchers up to a limit, since each costs an outbox and a look at every change.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Watchers {
         let waker = shared.waker();
         let (consumer, current) = shared.with(|state, _| {
             let consumer = state.subscribe(interest, Some(waker.token()));
-            let current = include_current.then(|| state.mark_everything(consumer));
+            let current = include_current.then(|| state.mark_locations(consumer));
             (consumer, current)
         });
         Ok(Watcher { shared: Arc::clone(shared), waker, consumer, current, _place: place })
@@ -142,23 +142,29 @@ impl Watcher {
     /// next change wakes.
     fn take(&mut self) -> Option<v1::WatchResponse> {
         let consumer = self.consumer;
-        let (locations, taken, sweeping) = self.shared.with(|state, _| {
-            let (mut locations, mut taken) = (Vec::new(), 0);
-            while locations.len() < MAX_LOCATIONS
+        let (mut locations, mut forgotten) = (Vec::new(), Vec::new());
+        let (sweeping, pending) = self.shared.with(|state, _| {
+            while locations.len() + forgotten.len() < MAX_CHANGES
                 && let Some((_, record)) = state.pop(consumer)
             {
-                taken += 1;
-                if !record.forgotten {
+                if record.forgotten {
+                    forgotten.push(record.client.to_string());
+                } else {
                     locations.push(v1::Location::from(record));
                 }
             }
-            (locations, taken, state.is_sweeping(consumer))
+            (state.is_sweeping(consumer), state.pending(consumer))
         });
-        let left = self.current.map(|left| left.saturating_sub(taken));
+        let taken = locations.len() + forgotten.len();
+        // Some that were to be sent may have expired meanwhile: then the count is never reached.
+        let left = self.current.map(|left| left.saturating_sub(taken).min(pending));
         let current_state_complete = left == Some(0) && !sweeping;
         self.current = left.filter(|_| !current_state_complete);
-        let response = v1::WatchResponse { locations, current_state_complete };
-        (!response.locations.is_empty() || current_state_complete).then_some(response)
+        (taken > 0 || current_state_complete).then_some(v1::WatchResponse {
+            locations,
+            current_state_complete,
+            forgotten,
+        })
     }
 }
 

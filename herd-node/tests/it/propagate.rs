@@ -1,7 +1,9 @@
 //! Reports travel: between nodes, and from a person who feeds a stream by hand.
 
+use std::time::SystemTime;
+
 use herd_proto::v1::{Batch, Frame, GetRequest, frame::Kind};
-use herd_proto::{NodeName, Record, Report, Timestamp};
+use herd_proto::{NodeName, Record, Report};
 use tokio_stream::StreamExt as _;
 
 use crate::support::{config, eventually, gossip, hello, locations, report, start, status};
@@ -95,7 +97,7 @@ async fn a_person_can_feed_a_stream_by_hand_and_is_answered() {
     let origin = NodeName::parse("hand").unwrap();
     let record = Report::from_operands("kiwi", "+12-118", "1700000000.5").unwrap().into_record(
         origin,
-        Timestamp::EPOCH,
+        SystemTime::now().into(),
         0,
     );
     let batch = Batch { number: 1, records: vec![Record::from(&record), Record::default()] };

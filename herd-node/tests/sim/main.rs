@@ -8,6 +8,10 @@
     reason = "a test fails by panicking, and names its seed"
 )]
 
+mod checks;
+mod faults;
+mod graph;
+mod model;
 mod network;
 mod schedules;
 mod stories;

@@ -2,22 +2,24 @@
 //! dialled again.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::hash::Hasher as _;
 use std::time::Duration;
 
+use herd_node::herd::Now;
 use herd_node::herd::link::Link;
 use herd_node::herd::state::{Identity, State};
 use herd_node::herd::table::Merged;
-use herd_node::herd::{Now, order};
 use herd_proto::v1::{Frame, frame::Kind};
 use herd_proto::{ClientId, LocationRecord, NodeName, Report, Timestamp};
 use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// The seed's friendships: Bailey, Bona, Campbell, Clark, Jaquez.
-pub(crate) const SEED_GRAPH: (usize, &[(usize, usize)]) =
-    (5, &[(0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (3, 4)]);
+use crate::checks::{FRAME_BYTES, IN_FLIGHT_BYTES};
+use crate::faults::{Fault, Faults, History};
+use crate::graph::Graph;
 
 /// Frames that fit into one direction of a stream before its sender must wait.
 const PIPE: usize = 2;
@@ -25,16 +27,8 @@ const PIPE: usize = 2;
 /// How often the drivers look at their timers.
 const TICK: Duration = Duration::from_millis(250);
 
-/// How many of each fault really happened.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Faults {
-    pub(crate) frames_lost: u64,
-    pub(crate) streams_broken: u64,
-    pub(crate) half_open: u64,
-    pub(crate) crashes: u64,
-    pub(crate) restarts: u64,
-    pub(crate) duplicate_streams: u64,
-}
+/// When the simulation begins, in nanoseconds since 1970.
+const START: i64 = 1_000_000 * 1_000_000_000;
 
 pub(crate) struct Herd {
     pub(crate) rng: StdRng,
@@ -43,44 +37,61 @@ pub(crate) struct Herd {
     pub(crate) records_sent: u64,
     /// Bytes of Compare, Leaves and Want.
     pub(crate) repair_bytes: u64,
-    now: Duration,
-    nodes: Vec<Node>,
-    edges: Vec<(usize, usize)>,
-    cut: Vec<bool>,
-    streams: Vec<Stream>,
-    /// The streams of which an end still runs.
-    live: Vec<usize>,
-    events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
-    sequence: u64,
     /// The greatest acknowledged record of each client.
     pub(crate) greatest: BTreeMap<ClientId, LocationRecord>,
+    pub(crate) history: History,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) edges: Vec<Edge>,
+    pub(crate) streams: Vec<Stream>,
+    now: Duration,
+    events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
+    sequence: u64,
+    /// A hash over every frame that was sent, and when.
+    trace: DefaultHasher,
 }
 
-struct Node {
-    name: NodeName,
-    state: Option<State>,
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) state: Option<State>,
     /// How far this node's clock of day is ahead.
-    ahead: Duration,
+    pub(crate) ahead_millis: i64,
     /// What each client's record was when last looked at: it must never go back.
-    seen: BTreeMap<ClientId, LocationRecord>,
+    pub(crate) seen: BTreeMap<ClientId, LocationRecord>,
+    /// The digest when last looked at.
+    pub(crate) digest: u64,
+    /// The streams of which this node's end still runs.
+    pub(crate) live: Vec<usize>,
 }
 
-struct Stream {
+pub(crate) struct Edge {
+    ends: (usize, usize),
+    pub(crate) cut: bool,
+    pub(crate) stalled: bool,
+    pub(crate) bytes_per_second: Option<u32>,
+}
+
+pub(crate) struct Stream {
     edge: usize,
-    ends: [End; 2],
+    pub(crate) ends: [End; 2],
 }
 
-struct End {
+pub(crate) struct End {
     node: usize,
     link: Option<Link>,
     /// Frames under way to this end.
     arriving: VecDeque<Vec<u8>>,
+    /// Frames that are due here and held up by a stalled edge.
+    pub(crate) stalled: usize,
     /// Whether this end will ever hear from the other.
     connected: bool,
+    /// When the last byte under way to this end leaves a slow edge.
+    free_at: Duration,
+    /// Number and size of the batches that this end sent and the other did not acknowledge.
+    unacknowledged: VecDeque<(u64, usize)>,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+pub(crate) enum Event {
     Arrive { stream: usize, end: usize },
     Reset { stream: usize, end: usize },
     Dial { edge: usize, from: usize },
@@ -88,33 +99,41 @@ enum Event {
 }
 
 impl Herd {
-    pub(crate) fn new(seed: u64, (count, edges): (usize, &[(usize, usize)])) -> Self {
+    pub(crate) fn new(seed: u64, (count, edges): Graph<'_>) -> Self {
+        let edge = |&ends| Edge { ends, cut: false, stalled: false, bytes_per_second: None };
         let mut herd = Self {
             rng: StdRng::seed_from_u64(seed),
             faults: Faults::default(),
             frames: 0,
             records_sent: 0,
             repair_bytes: 0,
-            now: Duration::ZERO,
+            greatest: BTreeMap::new(),
+            history: History::default(),
             nodes: Vec::new(),
-            edges: edges.to_vec(),
-            cut: vec![false; edges.len()],
+            edges: edges.iter().map(edge).collect(),
             streams: Vec::new(),
-            live: Vec::new(),
+            now: Duration::ZERO,
             events: BinaryHeap::new(),
             sequence: 0,
-            greatest: BTreeMap::new(),
+            trace: DefaultHasher::new(),
         };
         for index in 0..count {
             let name = NodeName::parse(&format!("n{index:03}")).unwrap();
-            let ahead = Duration::from_millis(herd.rng.random_range(0..7_200_000));
-            herd.nodes.push(Node { name, state: None, ahead, seen: BTreeMap::new() });
+            let ahead_millis = herd.rng.random_range(0..7_200_000);
+            herd.nodes.push(Node {
+                name,
+                state: None,
+                ahead_millis,
+                seen: BTreeMap::new(),
+                digest: 0,
+                live: Vec::new(),
+            });
         }
         herd.at(TICK, Event::Tick);
         herd
     }
 
-    pub(crate) fn started(seed: u64, graph: (usize, &[(usize, usize)])) -> Self {
+    pub(crate) fn started(seed: u64, graph: Graph<'_>) -> Self {
         let mut herd = Self::new(seed, graph);
         for node in 0..graph.0 {
             herd.start(node);
@@ -148,68 +167,13 @@ impl Herd {
         }
         self.nodes[node].state = Some(state);
         self.nodes[node].seen.clear();
-    }
-
-    /// Kills a node with all it knows.
-    pub(crate) fn crash(&mut self, node: usize) {
-        assert!(self.nodes[node].state.take().is_some(), "a crash needs a running node");
-        self.faults.crashes += 1;
-        for stream in self.live.clone() {
-            if let Some(end) = self.end_of(stream, node) {
-                self.close(stream, end, "crash");
-                self.disconnect(stream, end, true);
-            }
-        }
-    }
-
-    /// Restarts a node that has its records from its disk, and nothing else.
-    pub(crate) fn restart_with_disk(&mut self, node: usize) {
-        let records = self.records(node);
-        self.crash(node);
-        self.faults.crashes -= 1;
-        self.faults.restarts += 1;
-        self.start(node);
-        let state = self.nodes[node].state.as_mut().expect("it was just started");
-        for record in records {
-            state.restore(record);
-        }
+        self.nodes[node].digest = 0;
     }
 
     /// All records of a node.
     pub(crate) fn records(&self, node: usize) -> Vec<LocationRecord> {
         let table = self.state(node).table();
         table.slots().map(|slot| table.record(slot).clone()).collect()
-    }
-
-    /// Damages a node's memory: it holds a record that nobody was told of.
-    pub(crate) fn plant(&mut self, node: usize, client: &str) {
-        let now = self.now_at(node);
-        let report = Report::from_operands(client, "+1-1", "1000000").unwrap();
-        let record = report.into_record(self.nodes[node].name.clone(), now.wall, 0);
-        let state = self.nodes[node].state.as_mut().expect("the node runs");
-        let peers: Vec<_> = state.peers().iter().map(|(_, peer)| peer.consumer).collect();
-        state.merge(record.clone(), None);
-        for consumer in peers {
-            while state.pop(consumer).is_some() {}
-        }
-        self.greatest.insert(record.client.clone(), record);
-    }
-
-    /// Cuts or heals the network between two friends. Of a cut, each end hears at once or only
-    /// by silence.
-    pub(crate) fn set_cut(&mut self, edge: usize, cut: bool) {
-        self.cut[edge] = cut;
-        if !cut {
-            return;
-        }
-        for stream in self.live.clone() {
-            if self.streams[stream].edge == edge {
-                for end in 0..2 {
-                    let hears = self.rng.random();
-                    self.disconnect(stream, end, hears);
-                }
-            }
-        }
     }
 
     pub(crate) fn edges(&self) -> usize {
@@ -229,11 +193,12 @@ impl Herd {
         let now = self.now_at(node);
         let Some(state) = &mut self.nodes[node].state else { return };
         let report = Report::from_operands(client, position, time).unwrap();
-        let (record, _) = state.report(now, report).unwrap();
-        match self.greatest.get(&record.client) {
-            Some(greatest) if order::compare(greatest, &record).is_ge() => {}
-            _ => drop(self.greatest.insert(record.client.clone(), record)),
+        match state.report(now, report) {
+            Ok((record, _)) => self.acknowledged(record),
+            // The node's clock is too far behind.
+            Err(_) => self.faults.note(Fault::ReportRefused, 1),
         }
+        self.check_never_back(node);
         self.work(node, None);
     }
 
@@ -250,6 +215,21 @@ impl Herd {
         self.now = until;
     }
 
+    /// Lets the herd run until all agree, or for so long. Returns how long it took.
+    pub(crate) fn settle(&mut self, limit: Duration) -> Duration {
+        let mut took = Duration::ZERO;
+        while took < limit && !self.agrees() {
+            self.run(TICK);
+            took += TICK;
+        }
+        took
+    }
+
+    /// A hash over every frame that was sent so far, and when.
+    pub(crate) fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
     /// All digests of running nodes.
     pub(crate) fn digests(&self) -> Vec<u64> {
         self.states().map(|state| state.table().digest()).collect()
@@ -261,32 +241,6 @@ impl Herd {
 
     pub(crate) fn state(&self, node: usize) -> &State {
         self.nodes[node].state.as_ref().expect("the node runs")
-    }
-
-    /// What must hold when the network has been whole for a while: all agree.
-    pub(crate) fn check_agreement(&self) {
-        let digests = self.digests();
-        assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "digests differ: {digests:x?}");
-        for state in self.states() {
-            for (name, peer) in state.peers().iter() {
-                assert_eq!(state.pending(peer.consumer), 0, "{name} was not told everything");
-                assert!(peer.active.is_some(), "no stream to {name}");
-                assert_eq!(peer.counts.bad, 0);
-                assert_eq!(peer.counts.unknown_frames, 0);
-                assert_eq!(peer.counts.divergent, 0, "with {name}");
-            }
-        }
-    }
-
-    /// What must hold besides, when no node ever lost its memory: what all hold is the greatest
-    /// of all that was acknowledged.
-    pub(crate) fn check_nothing_lost(&self) {
-        for state in self.states() {
-            assert_eq!(state.table().len(), self.greatest.len());
-            for (client, greatest) in &self.greatest {
-                assert_eq!(state.location(client), Some(greatest));
-            }
-        }
     }
 
     fn handle(&mut self, event: &Event) {
@@ -308,18 +262,25 @@ impl Herd {
     }
 
     fn dial(&mut self, edge: usize, from: usize) {
-        let (a, b) = self.edges[edge];
+        let (a, b) = self.edges[edge].ends;
         let to = if from == a { b } else { a };
         let Some(state) = &self.nodes[from].state else { return };
         let name = self.nodes[to].name.clone();
         let stands_by = state.peers().get(&name).is_some_and(|peer| peer.active.is_some());
         let retry = Duration::from_millis(self.rng.random_range(10..1000));
         self.at(retry, Event::Dial { edge, from });
-        let dialling = self.live().any(|stream| {
-            stream.edge == edge && stream.ends[0].node == from && stream.ends[0].link.is_some()
+        let both_run = |stream: usize| {
+            self.streams[stream].edge == edge
+                && self.streams[stream].ends.iter().all(|end| end.link.is_some())
+        };
+        let dialling = self.nodes[from].live.iter().any(|&stream| {
+            self.streams[stream].edge == edge && self.streams[stream].ends[0].node == from
         });
-        if stands_by || dialling || self.cut[edge] || self.nodes[to].state.is_none() {
+        if stands_by || dialling || self.edges[edge].cut || self.nodes[to].state.is_none() {
             return;
+        }
+        if self.nodes[from].live.iter().any(|&stream| both_run(stream)) {
+            self.faults.note(Fault::DuplicateStream, 1);
         }
         let end = |herd: &mut Self, node: usize, friend: Option<NodeName>| {
             let now = herd.now_at(node);
@@ -329,32 +290,50 @@ impl Herd {
                 Some(friend) => Link::dialled(token, friend, now),
                 None => Link::accepted(token, now),
             };
-            End { node, link: Some(link), arriving: VecDeque::new(), connected: true }
+            End {
+                node,
+                link: Some(link),
+                arriving: VecDeque::new(),
+                stalled: 0,
+                connected: true,
+                free_at: Duration::ZERO,
+                unacknowledged: VecDeque::new(),
+            }
         };
         let ends = [end(self, from, Some(name)), end(self, to, None)];
-        if self
-            .live()
-            .any(|stream| stream.edge == edge && stream.ends.iter().all(|end| end.link.is_some()))
-        {
-            self.faults.duplicate_streams += 1;
-        }
-        self.live.push(self.streams.len());
         let stream = self.streams.len();
         self.streams.push(Stream { edge, ends });
+        self.nodes[from].live.push(stream);
+        self.nodes[to].live.push(stream);
         self.work(from, Some(stream));
         self.work(to, Some(stream));
     }
 
     fn arrive(&mut self, stream: usize, end: usize) {
+        let stalled = self.edges[self.streams[stream].edge].stalled;
         let side = &mut self.streams[stream].ends[end];
+        if stalled {
+            side.stalled += 1;
+            self.faults.note(Fault::FrameStalled, 1);
+            return;
+        }
         let Some(bytes) = side.arriving.pop_front() else { return };
         let node = side.node;
         let now = self.now_at(node);
         let state = self.nodes[node].state.as_mut();
-        if let (Some(link), Some(state)) = (&mut self.streams[stream].ends[end].link, state) {
-            link.receive(state, now, Frame::decode(&*bytes).expect("frames are sound"));
+        let side = &mut self.streams[stream].ends[end];
+        if let (Some(link), Some(state)) = (&mut side.link, state) {
+            let frame = Frame::decode(&*bytes).expect("frames are sound");
+            if let Some(Kind::Ack(ack)) = &frame.kind {
+                while side
+                    .unacknowledged
+                    .pop_front_if(|(number, _)| *number <= ack.number)
+                    .is_some()
+                {}
+            }
+            link.receive(state, now, frame);
         } else {
-            self.faults.frames_lost += 1;
+            self.faults.note(Fault::FrameLost, 1);
         }
         let sender = self.streams[stream].ends[1 - end].node;
         self.work(node, Some(stream));
@@ -364,19 +343,19 @@ impl Herd {
 
     /// Asks for frames the link to which something just happened and those that the state wakes,
     /// as their drivers do, and no others: a wake-up that the state forgets is a frame that is late.
-    fn work(&mut self, node: usize, stream: Option<usize>) {
+    pub(crate) fn work(&mut self, node: usize, stream: Option<usize>) {
         let mut due: Vec<_> = stream.into_iter().collect();
         loop {
             let Some(state) = &mut self.nodes[node].state else { return };
             let woken = state.take_woken();
-            let is_woken = |&stream: &usize| {
-                let mut ends = self.streams[stream].ends.iter();
-                ends.any(|end| {
-                    let token = end.link.as_ref().map(Link::token);
-                    end.node == node && token.is_some_and(|token| woken.contains(&token))
-                })
-            };
-            due.extend(self.live.iter().copied().filter(is_woken));
+            if !woken.is_empty() {
+                let is_woken = |&stream: &usize| {
+                    let end = self.end_of(stream, node);
+                    let link = end.and_then(|end| self.streams[stream].ends[end].link.as_ref());
+                    link.is_some_and(|link| woken.contains(&link.token()))
+                };
+                due.extend(self.nodes[node].live.iter().copied().filter(is_woken));
+            }
             let Some(stream) = due.pop() else { return };
             self.transmit(stream, node);
         }
@@ -385,12 +364,15 @@ impl Herd {
     fn transmit(&mut self, stream: usize, node: usize) {
         let now = self.now_at(node);
         let Some(end) = self.end_of(stream, node) else { return };
-        while self.streams[stream].ends[1 - end].arriving.len() < PIPE
-            && let Some(state) = &mut self.nodes[node].state
-            && let Some(link) = &mut self.streams[stream].ends[end].link
-            && let Some(frame) = link.poll_transmit(state, now)
-        {
-            self.send(stream, 1 - end, &frame);
+        loop {
+            if self.streams[stream].ends[1 - end].arriving.len() >= PIPE {
+                self.faults.note(Fault::PipeFull, 1);
+                break;
+            }
+            let Some(state) = &mut self.nodes[node].state else { break };
+            let Some(link) = &mut self.streams[stream].ends[end].link else { break };
+            let Some(frame) = link.poll_transmit(state, now) else { break };
+            self.send(stream, end, &frame);
         }
         if self.streams[stream].ends[end].link.as_ref().is_some_and(Link::has_ended) {
             self.close(stream, end, "");
@@ -401,7 +383,7 @@ impl Herd {
 
     fn tick(&mut self, node: usize) {
         let now = self.now_at(node);
-        for stream in self.live.clone() {
+        for stream in self.nodes[node].live.clone() {
             if let Some(end) = self.end_of(stream, node)
                 && let Some(state) = &mut self.nodes[node].state
                 && let Some(link) = &mut self.streams[stream].ends[end].link
@@ -413,42 +395,64 @@ impl Herd {
         }
     }
 
-    fn send(&mut self, stream: usize, to: usize, frame: &Frame) {
+    fn send(&mut self, stream: usize, from: usize, frame: &Frame) {
+        let bytes = frame.encode_to_vec();
+        assert!(bytes.len() <= FRAME_BYTES, "a frame of {} bytes", bytes.len());
         self.frames += 1;
+        self.trace.write_u128(self.now.as_nanos());
+        self.trace.write_usize(stream);
+        self.trace.write(&bytes);
         match &frame.kind {
-            Some(Kind::Batch(batch)) => self.records_sent += batch.records.len() as u64,
+            Some(Kind::Batch(batch)) => {
+                self.records_sent += batch.records.len() as u64;
+                let unacknowledged = &mut self.streams[stream].ends[from].unacknowledged;
+                unacknowledged.push_back((batch.number, bytes.len()));
+                let in_flight: usize = unacknowledged.iter().map(|(_, bytes)| bytes).sum();
+                assert!(in_flight <= IN_FLIGHT_BYTES, "{in_flight} bytes in flight");
+            }
             Some(Kind::Compare(_) | Kind::Leaves(_) | Kind::Want(_)) => {
-                self.repair_bytes += frame.encoded_len() as u64;
+                self.repair_bytes += bytes.len() as u64;
             }
             _ => {}
         }
-        if !self.streams[stream].ends[to].connected {
-            self.faults.frames_lost += 1;
+        let end = 1 - from;
+        let mut wait = Duration::from_micros(self.rng.random_range(50..30_000));
+        let speed = self.edges[self.streams[stream].edge].bytes_per_second;
+        let to = &mut self.streams[stream].ends[end];
+        if !to.connected {
+            self.faults.note(Fault::FrameLost, 1);
             return;
         }
-        // A stream keeps its order: nothing arrives before what was sent earlier.
-        let wait = Duration::from_micros(self.rng.random_range(50..30_000));
-        self.streams[stream].ends[to].arriving.push_back(frame.encode_to_vec());
-        self.at(wait, Event::Arrive { stream, end: to });
+        if let Some(speed) = speed {
+            // Bytes queue behind those that were sent before.
+            to.free_at = to.free_at.max(self.now) + Duration::from_secs(bytes.len() as u64) / speed;
+            wait += to.free_at.saturating_sub(self.now);
+            self.faults.note(Fault::FrameSlowed, 1);
+        }
+        // A stream keeps its order: whatever arrives first is what was sent first.
+        to.arriving.push_back(bytes);
+        self.at(wait, Event::Arrive { stream, end });
     }
 
     /// Breaks one direction's connection; the end hears of it or has to notice by silence.
-    fn disconnect(&mut self, stream: usize, end: usize, hears: bool) {
+    pub(crate) fn disconnect(&mut self, stream: usize, end: usize, hears: bool) {
         let other = &mut self.streams[stream].ends[1 - end];
         if std::mem::replace(&mut other.connected, false) {
-            self.faults.frames_lost += other.arriving.len() as u64;
+            let lost = other.arriving.len() as u64;
+            other.stalled = 0;
             other.arriving.clear();
-            self.faults.streams_broken += 1;
+            self.faults.note(Fault::FrameLost, lost);
+            self.faults.note(Fault::StreamBroken, 1);
         }
         if hears {
             let wait = Duration::from_millis(self.rng.random_range(1..50));
             self.at(wait, Event::Reset { stream, end: 1 - end });
         } else {
-            self.faults.half_open += 1;
+            self.faults.note(Fault::HalfOpen, 1);
         }
     }
 
-    fn close(&mut self, stream: usize, end: usize, why: &str) {
+    pub(crate) fn close(&mut self, stream: usize, end: usize, why: &str) {
         let node = self.streams[stream].ends[end].node;
         let now = self.now_at(node);
         if let Some(link) = self.streams[stream].ends[end].link.take()
@@ -456,48 +460,38 @@ impl Herd {
         {
             link.close(state, now, why);
         }
-        let streams = &self.streams;
-        self.live.retain(|&live| streams[live].ends.iter().any(|end| end.link.is_some()));
+        self.nodes[node].live.retain(|&live| live != stream);
     }
 
-    fn check_never_back(&mut self, node: usize) {
-        let node = &mut self.nodes[node];
-        let Some(state) = &node.state else { return };
-        // Large tables are looked at in the end, by their digests.
-        for slot in state.table().slots().take(100) {
-            let record = state.table().record(slot);
-            if let Some(before) = node.seen.get(&record.client) {
-                assert!(order::compare(record, before).is_ge(), "{} went back", record.client);
-                if before == record {
-                    continue;
-                }
-            }
-            node.seen.insert(record.client.clone(), record.clone());
-        }
-    }
-
-    fn live(&self) -> impl Iterator<Item = &Stream> {
-        self.live.iter().map(|&stream| &self.streams[stream])
-    }
-
-    fn end_of(&self, stream: usize, node: usize) -> Option<usize> {
+    pub(crate) fn end_of(&self, stream: usize, node: usize) -> Option<usize> {
         self.streams[stream].ends.iter().position(|end| end.node == node)
     }
 
+    /// The streams over an edge of which an end still runs.
+    pub(crate) fn streams_of(&self, edge: usize) -> Vec<usize> {
+        let (a, b) = self.edges[edge].ends;
+        let mut streams = [&self.nodes[a].live[..], &self.nodes[b].live[..]].concat();
+        streams.retain(|&stream| self.streams[stream].edge == edge);
+        streams.sort_unstable();
+        streams.dedup();
+        streams
+    }
+
     fn friends_of(&self, node: usize) -> Vec<(usize, usize)> {
-        let friend = |(edge, &(a, b)): (usize, &(usize, usize))| {
+        let friend = |(edge, other): (usize, &Edge)| {
+            let (a, b) = other.ends;
             (a == node || b == node).then_some((edge, if a == node { b } else { a }))
         };
         self.edges.iter().enumerate().filter_map(friend).collect()
     }
 
-    fn now_at(&self, node: usize) -> Now {
-        let start = Timestamp::parse("1000000").unwrap();
-        let wall = start.saturating_add(self.now + self.nodes[node].ahead);
+    pub(crate) fn now_at(&self, node: usize) -> Now {
+        let nanos = self.now.as_nanos() as i64 + self.nodes[node].ahead_millis * 1_000_000;
+        let wall = Timestamp::from_unix_nanos(START + nanos).expect("the simulation is short");
         Now { wall, monotonic: self.now }
     }
 
-    fn at(&mut self, wait: Duration, event: Event) {
+    pub(crate) fn at(&mut self, wait: Duration, event: Event) {
         self.sequence += 1;
         self.events.push(Reverse((self.now + wait, self.sequence, event)));
     }

@@ -216,7 +216,7 @@ impl Link {
             (Phase::Up(_), Some(Kind::Hello(_))) => {
                 Err((Reason::Protocol, "Hello came twice".into()))
             }
-            (Phase::Up(session), Some(Kind::Batch(batch))) => session.apply(state, batch),
+            (Phase::Up(session), Some(Kind::Batch(batch))) => session.apply(state, now, batch),
             (Phase::Up(session), Some(Kind::Ack(ack))) => session.acknowledge(state, now, ack),
             (Phase::Up(session), Some(Kind::Heartbeat(heartbeat))) => {
                 session.heard_heartbeat(state, now, &heartbeat);
@@ -226,7 +226,7 @@ impl Link {
                 session.repair.heard_compare(state, &compare)
             }
             (Phase::Up(session), Some(Kind::Leaves(leaves))) => {
-                session.heard_leaves(state, &leaves)
+                session.heard_leaves(state, now, &leaves)
             }
             (Phase::Up(session), Some(Kind::Want(want))) => {
                 session.heard_want(state, &want);

@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 
 use herd_proto::v1::{Branch, Compare, Leaf, Leaves, Reason, Want, frame::Kind};
 
-use super::Step;
+use super::{Now, Step};
 use crate::herd::state::{ConsumerId, State};
 use crate::herd::table::Slot;
 use crate::herd::tree::{DEPTH, FANOUT};
@@ -70,13 +70,13 @@ impl Repair {
     }
 
     /// The next frame, if there is one.
-    pub(super) fn poll(&mut self, state: &State) -> Option<Kind> {
+    pub(super) fn poll(&mut self, state: &State, now: Now) -> Option<Kind> {
         if !self.to_want.is_empty() {
             let count = self.to_want.len().min(FRAME_ENTRIES);
             return Some(Kind::Want(Want { keys: self.to_want.drain(..count).collect() }));
         }
         let (depth, _) = *self.to_describe.front()?;
-        Some(if depth == DEPTH { self.leaves(state) } else { self.compare(state) })
+        Some(if depth == DEPTH { self.leaves(state, now) } else { self.compare(state) })
     }
 
     fn compare(&mut self, state: &State) -> Kind {
@@ -90,13 +90,15 @@ impl Repair {
         Kind::Compare(Compare { branches, check: self.check })
     }
 
-    fn leaves(&mut self, state: &State) -> Kind {
+    fn leaves(&mut self, state: &State, now: Now) -> Kind {
         let (mut leaves, mut entries) = (Vec::new(), 0);
         while entries < FRAME_ENTRIES
             && leaves.len() < FRAME_ENTRIES
             && let Some((_, prefix)) = self.next_if(|depth| depth == DEPTH)
         {
+            // What is about to expire may be gone at the peer, whose clock may be ahead.
             let slots = state.table().tree().leaf(prefix);
+            let slots = slots.filter(|slot| !state.is_fading(*slot, now));
             let (keys, versions): (Vec<_>, Vec<_>) =
                 slots.map(|slot| state.table().signature(slot)).unzip();
             entries += keys.len();
@@ -140,6 +142,7 @@ impl Repair {
     pub(super) fn heard_leaves(
         &mut self,
         state: &mut State,
+        now: Now,
         consumer: ConsumerId,
         leaves: &Leaves,
     ) -> Result<Found, (Reason, String)> {
@@ -166,6 +169,7 @@ impl Repair {
                     }
                 }
             }
+            own.retain(|_, (slot, _)| !state.may_fade_elsewhere(*slot, now));
             for (key, (slot, version)) in own {
                 if self.acts(leaves.check, key, (version, 0), &mut found) {
                     state.mark_again(consumer, [slot]);

@@ -10,7 +10,7 @@ use prost::Message as _;
 use super::repair::Repair;
 use super::{Now, Step, wire_duration};
 use crate::herd::peers::Peer;
-use crate::herd::state::{CatchUp, ConsumerId, State};
+use crate::herd::state::{CatchUp, ConsumerId, State, Unacceptable};
 use crate::herd::table::{Merged, Slot};
 
 /// Most records in a batch. With ordinary records about 40 KiB: past that the cost of a frame is
@@ -114,15 +114,20 @@ impl Session {
     pub(super) fn payload(&mut self, state: &mut State, now: Now) -> Option<Kind> {
         self.repair_next = !self.repair_next;
         if self.repair_next
-            && let Some(frame) = self.repair.poll(state)
+            && let Some(frame) = self.repair.poll(state, now)
         {
             return Some(frame);
         }
-        self.batch(state, now).map(Kind::Batch).or_else(|| self.repair.poll(state))
+        self.batch(state, now).map(Kind::Batch).or_else(|| self.repair.poll(state, now))
     }
 
-    pub(super) fn heard_leaves(&mut self, state: &mut State, leaves: &v1::Leaves) -> Step {
-        let found = self.repair.heard_leaves(state, self.consumer, leaves)?;
+    pub(super) fn heard_leaves(
+        &mut self,
+        state: &mut State,
+        now: Now,
+        leaves: &v1::Leaves,
+    ) -> Step {
+        let found = self.repair.heard_leaves(state, now, self.consumer, leaves)?;
         self.tell_when_done(state, found.differing, found.divergent);
         Ok(())
     }
@@ -204,7 +209,7 @@ impl Session {
         Some(v1::Batch { number, records })
     }
 
-    pub(super) fn apply(&mut self, state: &mut State, batch: v1::Batch) -> Step {
+    pub(super) fn apply(&mut self, state: &mut State, now: Now, batch: v1::Batch) -> Step {
         let expected = self.applied + 1;
         if batch.number != expected {
             let detail = format!("batch {} came where {expected} was due", batch.number);
@@ -221,9 +226,11 @@ impl Session {
                 bad += 1;
                 continue;
             };
-            match state.merge(record, Some(self.consumer)) {
-                Merged::Newer(_) => applied += 1,
-                Merged::Known(_) | Merged::Older(_) => known += 1,
+            match state.accept(now, record, self.consumer) {
+                Ok(Merged::Newer(_)) => applied += 1,
+                Ok(Merged::Known(_) | Merged::Older(_)) => known += 1,
+                Err(Unacceptable::TooFarAhead) => bad += 1,
+                Err(Unacceptable::Expired) => {} // counted by the state
             }
         }
         self.applied = batch.number;
