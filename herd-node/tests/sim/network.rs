@@ -27,6 +27,9 @@ const PIPE: usize = 2;
 /// How often the drivers look at their timers.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Slots that a node looks at for expired records at each tick.
+const EXPIRY_BUDGET: usize = 16;
+
 /// When the simulation begins, in nanoseconds since 1970.
 const START: i64 = 1_000_000 * 1_000_000_000;
 
@@ -40,6 +43,8 @@ pub(crate) struct Herd {
     /// The greatest acknowledged record of each client.
     pub(crate) greatest: BTreeMap<ClientId, LocationRecord>,
     pub(crate) history: History,
+    /// How long records are kept; `None` for ever.
+    pub(crate) retention: Option<Duration>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) streams: Vec<Stream>,
@@ -109,6 +114,7 @@ impl Herd {
             repair_bytes: 0,
             greatest: BTreeMap::new(),
             history: History::default(),
+            retention: None,
             nodes: Vec::new(),
             edges: edges.iter().map(edge).collect(),
             streams: Vec::new(),
@@ -159,6 +165,7 @@ impl Herd {
             max_future: Duration::from_hours(24),
         };
         let mut state = State::new(identity);
+        state.set_retention(self.retention);
         for (edge, other) in self.friends_of(node) {
             let dialler = state.new_token();
             let now = self.now_at(node);
@@ -173,7 +180,8 @@ impl Herd {
     /// All records of a node.
     pub(crate) fn records(&self, node: usize) -> Vec<LocationRecord> {
         let table = self.state(node).table();
-        table.slots().map(|slot| table.record(slot).clone()).collect()
+        let held = table.slots().filter(|slot| table.holds(*slot));
+        held.map(|slot| table.record(slot).clone()).collect()
     }
 
     pub(crate) fn edges(&self) -> usize {
@@ -383,6 +391,9 @@ impl Herd {
 
     fn tick(&mut self, node: usize) {
         let now = self.now_at(node);
+        if let Some(state) = &mut self.nodes[node].state {
+            state.expire(now, EXPIRY_BUDGET);
+        }
         for stream in self.nodes[node].live.clone() {
             if let Some(end) = self.end_of(stream, node)
                 && let Some(state) = &mut self.nodes[node].state

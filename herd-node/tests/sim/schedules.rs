@@ -50,7 +50,10 @@ enum Crash {
 
 /// Runs one herd through `steps` random steps and heals it.
 fn run(seed: u64, graph: Graph<'_>, steps: u32, crash: Crash) -> Herd {
-    let mut herd = Herd::new(seed, graph);
+    suffer(Herd::new(seed, graph), steps, crash, &step)
+}
+
+fn suffer(mut herd: Herd, steps: u32, crash: Crash, step: &dyn Fn(&mut Herd, Crash)) -> Herd {
     let mut order: Vec<_> = (0..herd.size()).collect();
     for index in (1..order.len()).rev() {
         order.swap(index, herd.rng.random_range(0..=index));
@@ -166,6 +169,43 @@ fn herds_of_any_shape_lose_nothing_acknowledged() {
         run(seed, (nodes, &random_graph(seed, nodes)), 40, crash)
     });
     faults.check_happened(&ALWAYS);
+}
+
+/// As every other step, but clocks that are right stay right.
+fn step_with_right_clocks(herd: &mut Herd, crash: Crash) {
+    let clocks: Vec<_> = herd.nodes.iter().map(|node| node.ahead_millis).collect();
+    step(herd, crash);
+    for (node, ahead) in herd.nodes.iter_mut().zip(clocks) {
+        node.ahead_millis = ahead;
+    }
+}
+
+#[test]
+fn what_is_not_reported_again_is_gone_from_all_nodes_at_its_time_without_a_word() {
+    let retention = Duration::from_mins(10);
+    let crash = Crash::KeepsDisk;
+    let faults = check_seeds(seeds(20), Crash::LosesMemory, |seed| {
+        let mut herd = Herd::new(seed, SEED_GRAPH);
+        herd.retention = Some(retention);
+        for node in &mut herd.nodes {
+            node.ahead_millis %= 30_000;
+        }
+        let mut herd = suffer(herd, 40, crash, &step_with_right_clocks);
+        herd.check_agreement();
+        herd.check_nothing_lost();
+        let sent = herd.records_sent;
+        herd.run(retention + Duration::from_mins(3));
+        assert_eq!(herd.records_sent, sent, "expiry costs no traffic");
+        for state in herd.states() {
+            let gone = state.expired() + state.table().len() as u64;
+            assert!(state.expired() > 0 && gone >= herd.greatest.len() as u64);
+        }
+        for node in 0..herd.size() {
+            assert!(herd.records(node).iter().all(|record| record.forgotten));
+        }
+        herd
+    });
+    faults.check_happened(&[Fault::Restart, Fault::Forgetting, Fault::StreamBroken]);
 }
 
 #[test]

@@ -273,7 +273,8 @@ impl Link {
             in_flight: 0,
         };
         let ours = self.hello_sent.unwrap_or_else(|| state.holdings());
-        let admitted = state.link_up(now, &peer, link, hello::holdings(hello), ours);
+        let theirs = hello::holdings(hello);
+        let admitted = state.link_up(now, &peer, link, theirs, ours);
         let (consumer, catch_up) = admitted.map_err(|refused| match refused {
             Refused::Duplicate => (Reason::Duplicate, "another stream stays".to_owned()),
             Refused::TooManyGuests => (Reason::Overloaded, "too many peers".to_owned()),
@@ -282,7 +283,8 @@ impl Link {
             peer.heard.digest = hello.digest;
             peer.heard.clients = hello.clients;
         }
-        let session = Session::new(peer, consumer, catch_up, self.dialled_here(), now);
+        let compares = self.dialled_here() && theirs.repairs;
+        let session = Session::new(peer, consumer, catch_up, compares, now);
         self.phase = Phase::Up(Box::new(session));
         Ok(())
     }

@@ -9,7 +9,7 @@
 //! equal, because changes are under way, so there a difference counts only if a later look finds
 //! the same two versions of the same client again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use herd_proto::v1::{Branch, Compare, Leaf, Leaves, Reason, Want, frame::Kind};
 
@@ -152,7 +152,7 @@ impl Repair {
                 return Err(protocol("a leaf with more keys than versions, or fewer"));
             }
             let slots = state.table().tree().leaf(leaf.prefix);
-            let mut own: HashMap<u64, (Slot, u64)> = slots
+            let mut own: BTreeMap<u64, (Slot, u64)> = slots
                 .map(|slot| {
                     let (key, version) = state.table().signature(slot);
                     (key, (slot, version))

@@ -48,7 +48,8 @@ pub(super) struct Session {
     synced_sent: bool,
     /// The peer's `sent` of its last Heartbeat, and when it came.
     echo: Option<(Duration, Duration)>,
-    dialled_here: bool,
+    /// Whether this side begins comparisons: that which dialled, if the peer can compare.
+    compares: bool,
     pub(super) repair: Repair,
     /// Whether batches had the last turn, so that repair has the next.
     repair_next: bool,
@@ -81,13 +82,13 @@ impl Session {
         peer: NodeName,
         consumer: ConsumerId,
         catch_up: CatchUp,
-        dialled_here: bool,
+        compares: bool,
         now: Now,
     ) -> Self {
         let mut repair = Repair::default();
         let repairing = catch_up == CatchUp::Repair;
         // One side begins; the other, which has decided alike, answers.
-        if repairing && dialled_here {
+        if repairing && compares {
             repair.start(false);
         }
         Self {
@@ -101,7 +102,7 @@ impl Session {
             ack_due: false,
             synced_sent: false,
             echo: None,
-            dialled_here,
+            compares,
             repair,
             repair_next: false,
             repairing,
@@ -159,7 +160,7 @@ impl Session {
             self.repairing = false;
         }
         let pause = if self.odd_heartbeats >= QUIET_HEARTBEATS { LOOK_AT_QUIET } else { LOOK };
-        if self.dialled_here && self.repair.is_idle() && now.monotonic >= self.last_look + pause {
+        if self.compares && self.repair.is_idle() && now.monotonic >= self.last_look + pause {
             self.last_look = now.monotonic;
             self.repair.start(true);
         }
