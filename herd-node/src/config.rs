@@ -43,6 +43,8 @@ pub struct Config {
     pub cluster: String,
     /// Where to serve gRPC; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Where to serve HTTP to operators; `None` serves none.
+    pub admin: Option<SocketAddr>,
     /// The nodes to keep links with: name, and host and port.
     pub friends: Vec<(NodeName, String)>,
     /// How far ahead of the node's clock a report may be.
@@ -81,6 +83,8 @@ impl Config {
             reader.read("max_future", settings.max_future.as_deref(), MAX_FUTURE, duration);
         let retention =
             reader.read("retention", settings.retention.as_deref(), Some(RETENTION), retention);
+        let admin = topology.node(name).and_then(|node| node.admin);
+        let admin = reader.read("admin", settings.admin.as_deref(), admin, admin_address);
         let drain_grace =
             reader.read("drain_grace", settings.drain_grace.as_deref(), DRAIN_GRACE, duration);
         let data = read_data(&mut reader, &settings);
@@ -101,6 +105,7 @@ impl Config {
             name: name.clone(),
             cluster: topology.cluster.clone(),
             listen: node.listen,
+            admin,
             friends: friends.map(|friend| (friend.name.clone(), friend.address.clone())).collect(),
             max_future,
             retention,
@@ -166,6 +171,14 @@ fn retention(text: &str) -> Result<Option<Duration>, String> {
         return Err("must be at least 1m, or none".into());
     }
     Ok(Some(retention))
+}
+
+/// Where to serve operators, or nowhere.
+fn admin_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| "must be IP:PORT, or none".into())
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {

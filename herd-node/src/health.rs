@@ -1,4 +1,5 @@
-//! `grpc.health.v1`: `""` and `readiness` follow the node's readiness, `liveness` its life.
+//! `grpc.health.v1`: `""` and `readiness` follow the node's readiness, `liveness` its life, `store`
+//! its disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::info;
 
+use crate::durability::Durability;
 use crate::shared::{Shared, Waker};
 
 /// The names under which readiness can be asked: the whole server's, and an own one so that a
@@ -17,6 +19,10 @@ const READINESS: [&str; 2] = ["", "readiness"];
 
 /// Serving for as long as the process can answer at all.
 const LIVENESS: &str = "liveness";
+
+/// Serving while the disk takes records, and where there is no data directory. A node whose disk
+/// fails stays ready: it goes on without.
+const STORE: &str = "store";
 
 /// How long a new node waits to hear what its friends know before it takes traffic all the same.
 const JOIN: Duration = Duration::from_secs(5);
@@ -32,6 +38,7 @@ impl Health {
     /// Starts not ready.
     pub(crate) async fn new(reporter: HealthReporter, ready: Arc<AtomicBool>) -> Self {
         reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
+        reporter.set_service_status(STORE, ServingStatus::Serving).await;
         let health = Self { reporter, ready };
         health.set_ready(false).await;
         health
@@ -48,8 +55,18 @@ impl Health {
 
     /// Ends the streams of those who watch the health, which would keep the server up otherwise.
     pub(crate) async fn close(&mut self) {
-        for name in READINESS.into_iter().chain([LIVENESS]) {
+        for name in READINESS.into_iter().chain([LIVENESS, STORE]) {
             self.reporter.clear_service_status(name).await;
+        }
+    }
+
+    /// Reports for ever whether the disk works.
+    pub(crate) async fn follow_store(self, durability: Durability) {
+        let mut healthy = true;
+        while durability.health_changed(healthy).await {
+            healthy = !healthy;
+            let status = if healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
+            self.reporter.set_service_status(STORE, status).await;
         }
     }
 

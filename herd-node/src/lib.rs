@@ -19,6 +19,7 @@ pub mod telemetry;
 mod error;
 mod expiry;
 mod health;
+mod metrics;
 mod node;
 mod shutdown;
 

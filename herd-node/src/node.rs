@@ -30,6 +30,7 @@ use crate::expiry;
 use crate::health::Health;
 use crate::herd::state::Identity;
 use crate::link::{self, Connect};
+use crate::metrics;
 use crate::places::Places;
 use crate::service::{
     GossipService, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
@@ -52,6 +53,7 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_mins(1), Duration::from
 #[derive(Debug)]
 pub struct Node {
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     shared: Arc<Shared>,
     health: Health,
     drain_grace: Duration,
@@ -116,6 +118,10 @@ impl Node {
             + Send
             + 'static,
     {
+        let admin = match config.admin {
+            None => None,
+            Some(address) => Some(listen(address).map_err(|cause| Error::Bind { address, cause })?),
+        };
         let places = Arc::new(Places::new(config.places.clone())?);
         let shared = Shared::new(Identity {
             name: config.name.clone(),
@@ -140,6 +146,7 @@ impl Node {
         let health = Health::new(reporter, Arc::clone(&ready)).await;
         let mut node = Self {
             address,
+            admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
             shared: Arc::clone(&shared),
             health,
             drain_grace: config.drain_grace,
@@ -166,6 +173,13 @@ impl Node {
             routes = with_reflection(routes)?;
         }
         node.serve(incoming, routes);
+        node.serve_operators(admin, &facts);
+        let (stop, following) = (node.stop_server.clone(), node.health.clone());
+        let following = following.follow_store(facts.durability);
+        node.tasks.spawn(async move {
+            stop.run_until_cancelled(following).await;
+            Ok(())
+        });
         node.dial_friends(&config, &connect);
         node.expire();
         info!(node = %config.name, %address, cluster = %config.cluster, "listening");
@@ -175,6 +189,11 @@ impl Node {
     /// Where the node serves gRPC.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the node serves HTTP to operators, if it does.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// The node's state, for whoever runs in the same process.
@@ -300,6 +319,24 @@ impl Node {
                 Ok(()) => Err("the server ended".into()),
                 Err(error) => Err(error.to_string()),
             }
+        });
+    }
+
+    /// Serves metrics and health over HTTP until the very end, so that a node that drains is seen
+    /// to.
+    fn serve_operators(&mut self, listener: Option<TcpListener>, facts: &NodeFacts) {
+        let Some(listener) = listener else { return };
+        if let Some(address) = self.admin {
+            let node = self.shared.with(|state, _| state.identity().name.clone());
+            info!(%node, %address, "serving operators");
+        }
+        let registry = metrics::registry(&self.shared, facts);
+        let facts = facts.clone();
+        let routes = herd_admin::router(registry, move || facts.readiness());
+        let serving = herd_admin::serve(listener, routes, self.stop_server.clone());
+        self.tasks.spawn(async move {
+            serving.await;
+            Ok(())
         });
     }
 

@@ -24,6 +24,11 @@ pub fn ignore_empty_variables(command: clap::Command) -> clap::Command {
 #[derive(Debug, Clone, Default, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Where to serve /metrics, /livez and /readyz, in place of the herd file's word; none for
+    /// nowhere
+    #[arg(long, env = "HERD_ADMIN", value_name = "IP:PORT|none")]
+    pub admin: Option<String>,
+
     /// How far ahead of this node's clock a report may be [default: 24h]
     #[arg(long, env = "HERD_MAX_FUTURE", value_name = "DURATION")]
     pub max_future: Option<String>,
@@ -71,6 +76,7 @@ impl Settings {
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
+            admin: self.admin.or(other.admin),
             max_future: self.max_future.or(other.max_future),
             retention: self.retention.or(other.retention),
             drain_grace: self.drain_grace.or(other.drain_grace),

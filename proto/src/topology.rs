@@ -186,13 +186,14 @@ fn befriend(
 }
 
 /// Two nodes at one address are a mistake, but for addresses such as 0.0.0.0, which every machine
-/// has for itself.
+/// has for itself, and for port 0, which is another port each time.
 fn check_addresses(nodes: &BTreeMap<NodeName, NodeEntry>, problems: &mut Problems) {
     let mut users = BTreeMap::new();
     for node in nodes.values() {
         let listeners = [node.text, node.admin].into_iter().flatten();
         let own = listeners.filter(|listener| !listener.ip().is_unspecified());
-        for address in own.map(|listener| listener.to_string()).chain([node.address.clone()]) {
+        let own = own.map(|listener| listener.to_string()).chain([node.address.clone()]);
+        for address in own.filter(|address| !address.ends_with(":0")) {
             if let Some(other) = users.insert(address.clone(), &node.name) {
                 problems
                     .add(format_args!("node {}: {address} is used by {other} already", node.name));
@@ -332,6 +333,8 @@ mod tests {
         };
         assert!(problem(&texts("127.0.0.1")).contains("127.0.0.1:9 is used by"));
         assert!(Topology::parse(&texts("0.0.0.0")).is_ok());
+        let any_port = texts("127.0.0.1").replace(":9", ":0");
+        assert!(Topology::parse(&any_port).is_ok());
         assert!(problem(&file("", 2)).contains("no chain of friends leads to a"));
         assert!(problem("[[nodes]]\nname='a'\naddress='h:1'\nfrends=[]").contains("frends"));
     }

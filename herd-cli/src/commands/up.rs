@@ -121,6 +121,8 @@ impl Plan {
 /// The running herd.
 struct Herd {
     addresses: Vec<(NodeName, SocketAddr)>,
+    /// Where the nodes serve HTTP to operators, in the order of `addresses`.
+    admin: Vec<Option<SocketAddr>>,
     /// One task a node, until it fails or `stop` is cancelled.
     nodes: JoinSet<Result<Drained, herd_node::Error>>,
     stop: CancellationToken,
@@ -133,11 +135,13 @@ impl Herd {
     /// Starts everything or nothing.
     async fn start(plan: Plan) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
-        let (mut addresses, mut nodes, mut ports) = (Vec::new(), JoinSet::new(), Vec::new());
+        let (mut addresses, mut admin) = (Vec::new(), Vec::new());
+        let (mut nodes, mut ports) = (JoinSet::new(), Vec::new());
         for config in plan.nodes {
             let name = config.name.clone();
             let node = Node::start(config).await.with_context(|| format!("node {name}"))?;
             addresses.push((name, node.address()));
+            admin.push(node.admin_address());
             ports.push(node.stop_listening());
             nodes.spawn(watch_over(node, stop.clone()));
         }
@@ -149,7 +153,7 @@ impl Herd {
             }
         }
         let gateway = Gateway::start(gateway).await?;
-        Ok(Self { addresses, nodes, stop, ports, gateway })
+        Ok(Self { addresses, admin, nodes, stop, ports, gateway })
     }
 
     async fn failed(&mut self) -> anyhow::Error {
@@ -176,13 +180,15 @@ impl Herd {
 
     fn view(&self, target: &Target) -> Started {
         let text = self.gateway.addresses();
-        let nodes = self.addresses.iter().map(|(name, grpc)| StartedNode {
+        let nodes = self.addresses.iter().zip(&self.admin);
+        let nodes = nodes.map(|((name, grpc), admin)| StartedNode {
             name: name.to_string(),
             grpc: local(*grpc).to_string(),
             text: text
                 .iter()
                 .find(|(upstream, _)| *upstream == Upstream::Named(name.clone()))
                 .map(|(_, address)| local(*address)),
+            admin: admin.map(local),
             friends: friends(target, name),
         });
         Started { nodes: nodes.collect() }
@@ -222,6 +228,7 @@ struct StartedNode {
     name: String,
     grpc: String,
     text: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     friends: Vec<String>,
 }
 
@@ -230,11 +237,14 @@ impl Answer for Started {
 
     fn text(&self) -> String {
         let rows = self.nodes.iter().map(|node| {
-            let text = node.text.map_or_else(|| "-".into(), |text| text.to_string());
-            [node.name.clone(), node.grpc.clone(), text, node.friends.join(", ")]
+            let shown = |port: Option<SocketAddr>| {
+                port.map_or_else(|| "-".into(), |address| address.to_string())
+            };
+            let (text, admin) = (shown(node.text), shown(node.admin));
+            [node.name.clone(), node.grpc.clone(), text, admin, node.friends.join(", ")]
         });
         let rows: Vec<_> = rows.collect();
-        let mut text = table(["NAME", "GRPC", "TEXT", "FRIENDS"], &rows);
+        let mut text = table(["NAME", "GRPC", "TEXT", "ADMIN", "FRIENDS"], &rows);
         text += "\nTry in another terminal:\n";
         if let Some(port) = self.nodes.iter().find_map(|node| node.text) {
             let _ = writeln!(

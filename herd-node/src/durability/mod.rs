@@ -133,6 +133,16 @@ impl Durability {
         let _ = progress.clone().wait_for(safe).await;
     }
 
+    /// Waits until the disk has begun to fail, where it is `healthy` so far, or else has healed.
+    /// False once the node has no disk, or no longer writes to it: nothing will change.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the waiting.
+    pub async fn health_changed(&self, healthy: bool) -> bool {
+        let Some(progress) = &self.progress else { return false };
+        progress.clone().wait_for(|progress| progress.failure.is_none() != healthy).await.is_ok()
+    }
+
     /// What the status tells of it.
     pub fn status(&self) -> v1::StoreStatus {
         let progress = self.progress.as_ref().map(|progress| progress.borrow().clone());

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use herd_admin::Readiness;
 use herd_proto::{NodeName, Timestamp, v1};
 use tonic::{Request, Response, Status};
 
@@ -23,6 +24,19 @@ pub struct NodeFacts {
     pub watchers: Arc<Watchers>,
     /// Whether the node takes traffic.
     pub ready: Arc<AtomicBool>,
+}
+
+impl NodeFacts {
+    /// Whether the node takes traffic, and what is wrong with it.
+    pub fn readiness(&self) -> Readiness {
+        let (store, places) = (self.durability.status(), self.places.status());
+        let store = (!store.healthy).then(|| format!("store: {}", store.last_error));
+        let places = (!places.healthy).then(|| format!("places: {}", places.last_error));
+        Readiness {
+            ready: self.ready.load(Ordering::Relaxed),
+            troubles: store.into_iter().chain(places).collect(),
+        }
+    }
 }
 
 /// `herd.v1.Node`.

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admin;
 mod durability;
 mod forget;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod limits;
 mod locations;
 mod propagate;

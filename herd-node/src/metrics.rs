@@ -1,0 +1,199 @@
+//! What `/metrics` tells of a node, read from its state at each scrape: nothing is counted twice,
+//! and a node that nobody scrapes spends nothing on it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
+
+use herd_admin::{Registry, Sampler, register_process};
+use herd_proto::NodeName;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::info::Info;
+
+use crate::herd::peers::{Counts, Heard};
+use crate::herd::state::{ReportCounts, State};
+use crate::service::NodeFacts;
+use crate::shared::Shared;
+
+/// The metrics of a node.
+pub(crate) fn registry(shared: &Arc<Shared>, facts: &NodeFacts) -> Registry {
+    let mut registry = Registry::default();
+    register_process(&mut registry);
+    let (name, cluster) = shared
+        .with(|state, _| (state.identity().name.to_string(), state.identity().cluster.clone()));
+    let build =
+        [("version", env!("CARGO_PKG_VERSION").to_owned()), ("node", name), ("cluster", cluster)];
+    registry.register("herd_build", "What runs here", Info::new(build));
+    let node = NodeCollector { shared: Arc::clone(shared), facts: facts.clone() };
+    registry.register_collector(Box::new(node));
+    registry
+}
+
+#[derive(Debug)]
+struct NodeCollector {
+    shared: Arc<Shared>,
+    facts: NodeFacts,
+}
+
+/// What is copied from the state, so that its lock is not held while text is written.
+struct Snapshot {
+    clients: usize,
+    digest: u64,
+    reports: ReportCounts,
+    expired: u64,
+    friends: Vec<Friend>,
+    guests: usize,
+}
+
+struct Friend {
+    name: NodeName,
+    up: bool,
+    pending: usize,
+    in_flight: usize,
+    counts: Counts,
+    heard: Heard,
+}
+
+impl Snapshot {
+    fn of(state: &State) -> Self {
+        let peers = state.peers();
+        let friends = peers.iter().filter(|(_, peer)| peer.is_friend());
+        let friends: Vec<_> = friends
+            .map(|(name, peer)| Friend {
+                name: name.clone(),
+                up: peer.active.is_some(),
+                pending: state.pending(peer.consumer),
+                in_flight: peer.active.map_or(0, |active| active.in_flight),
+                counts: peer.counts,
+                heard: peer.heard,
+            })
+            .collect();
+        Self {
+            clients: state.table().len(),
+            digest: state.table().digest(),
+            reports: state.reports(),
+            expired: state.expired(),
+            guests: peers.iter().count() - friends.len(),
+            friends,
+        }
+    }
+
+    /// One value a friend. Guests choose their own names, so they are only counted.
+    fn each<'a>(
+        &'a self,
+        value: impl Fn(&Friend) -> f64 + 'a,
+    ) -> impl Iterator<Item = ([(&'static str, String); 1], f64)> + 'a {
+        self.friends.iter().map(move |friend| ([("peer", friend.name.to_string())], value(friend)))
+    }
+}
+
+impl Collector for NodeCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let snapshot = self.shared.with(|state, _| Snapshot::of(state));
+        let mut to = Sampler::new(encoder);
+        let started = self.shared.started_at().duration_since(UNIX_EPOCH).unwrap_or_default();
+        to.gauge("herd_start_time_seconds", "Start, since 1970", started.as_secs_f64())?;
+        let ready = self.facts.ready.load(Ordering::Relaxed);
+        to.gauge("herd_ready", "Whether it takes traffic", f64::from(u8::from(ready)))?;
+        to.gauge("herd_watchers", "Watch streams", self.facts.watchers.open() as f64)?;
+        holdings(&mut to, &snapshot)?;
+        links(&mut to, &snapshot)?;
+        records(&mut to, &snapshot)?;
+        self.store(&mut to)
+    }
+}
+
+fn holdings(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
+    to.gauge("herd_clients", "Clients known, forgotten marks included", snapshot.clients as f64)?;
+    // Exact in a double, and enough to see in one look whether nodes agree.
+    let digest = snapshot.digest >> 11;
+    to.gauge("herd_digest", "The upper 53 bits of the digest", digest as f64)?;
+    let reports = snapshot.reports;
+    let outcomes = [
+        ("applied", reports.applied),
+        ("older", reports.taken - reports.applied),
+        ("refused", reports.refused),
+    ];
+    let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count as f64));
+    to.counters("herd_reports", "Reports of clients, by outcome", outcomes)?;
+    to.counter(
+        "herd_expired_clients",
+        "Clients let go for want of reports",
+        snapshot.expired as f64,
+    )
+}
+
+fn links(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
+    to.gauge("herd_guests", "Peers that are no friends", snapshot.guests as f64)?;
+    let up = snapshot.each(|friend| f64::from(u8::from(friend.up)));
+    to.gauges("herd_peer_up", "Whether the link is up", up)?;
+    let pending = snapshot.each(|friend| friend.pending as f64);
+    to.gauges("herd_peer_pending_records", "Records that wait to be sent", pending)?;
+    let in_flight = snapshot.each(|friend| friend.in_flight as f64);
+    to.gauges("herd_peer_in_flight_records", "Records sent, not acknowledged", in_flight)?;
+    let agrees =
+        snapshot.each(|friend| f64::from(u8::from(friend.heard.digest == snapshot.digest)));
+    to.gauges("herd_peer_agrees", "Whether its last digest is this node's of now", agrees)?;
+    let round_trip =
+        |friend: &Friend| friend.heard.round_trip.map_or(f64::NAN, |time| time.as_secs_f64());
+    let help = "Round trip through both programs";
+    to.gauges("herd_peer_round_trip_seconds", help, snapshot.each(round_trip))?;
+    let skew = |friend: &Friend| friend.heard.clock_skew_nanos.map_or(f64::NAN, |n| n as f64 / 1e9);
+    to.gauges("herd_peer_clock_skew_seconds", "Its clock minus this node's", snapshot.each(skew))
+}
+
+/// What became of a record, and how many such there were.
+type Result = (&'static str, fn(&Counts) -> u64);
+
+fn records(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let sent = snapshot.each(|friend| friend.counts.sent as f64);
+    to.counters("herd_gossip_sent_records", "Records sent to a friend", sent)?;
+    let results: [Result; 4] = [
+        ("new", |counts| counts.applied),
+        ("known", |counts| counts.known),
+        ("bad", |counts| counts.bad),
+        ("expired", |counts| counts.expired),
+    ];
+    let received = snapshot.friends.iter().flat_map(|friend| {
+        results.map(|(result, count)| {
+            let labels = [("peer", friend.name.to_string()), ("result", result.to_owned())];
+            (labels, count(&friend.counts) as f64)
+        })
+    });
+    to.counters("herd_gossip_received_records", "Records of a friend, by result", received)?;
+    let repaired = snapshot.each(|friend| friend.counts.repaired as f64);
+    to.counters("herd_gossip_repaired_records", "Records found by comparing trees", repaired)?;
+    let divergent = snapshot.each(|friend| friend.counts.divergent as f64);
+    let help = "Differences that had stayed while both ran; 0 unless something is wrong";
+    to.counters("herd_gossip_divergent_records", help, divergent)?;
+    let unknown = snapshot.each(|friend| friend.counts.unknown_frames as f64);
+    to.counters("herd_gossip_unknown_frames", "Frames of a newer kind, skipped", unknown)
+}
+
+impl NodeCollector {
+    fn store(&self, to: &mut Sampler<'_>) -> fmt::Result {
+        let store = self.facts.durability.status();
+        let truth = |truth: bool| f64::from(u8::from(truth));
+        to.gauge(
+            "herd_store_persistent",
+            "Whether there is a data directory",
+            truth(store.persistent),
+        )?;
+        to.gauge(
+            "herd_store_healthy",
+            "Whether the disk took the last records",
+            truth(store.healthy),
+        )?;
+        let losses = [
+            ("damaged_frame", store.damaged_frames),
+            ("bad_record", store.bad_records),
+            ("missing_file", store.missing_files),
+        ];
+        let losses = losses.map(|(kind, count)| ([("kind", kind)], count as f64));
+        to.gauges("herd_store_losses", "What was damaged in the store at the start", losses)?;
+        let restored = store.restored_records as f64;
+        to.gauge("herd_store_restored_records", "Records read at the start", restored)
+    }
+}
