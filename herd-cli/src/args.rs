@@ -25,7 +25,8 @@ Examples:
   herd-cli --node Clark get kiwi
   herd-cli status --output json
 
-Flags beat the environment (HERD_NODE, HERD_FILE, HERD_OUTPUT, HERD_TIMEOUT).
+Flags beat the environment (HERD_NODE, HERD_FILE, HERD_OUTPUT, HERD_TIMEOUT, HERD_TLS_CA,
+HERD_TLS_CERT, HERD_TLS_KEY, HERD_TOKEN_FILE).
 Data goes to standard output, messages and errors to standard error. JSON objects carry
 \"schema\":\"herd.cli/v1\"; within it fields are only ever added.
 
@@ -69,6 +70,18 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TIME", env = "HERD_TIMEOUT", default_value = "5s")]
     #[arg(value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
+    /// The CAs, PEM, by which nodes are known; with it, TLS is spoken [default: plain text]
+    #[arg(long, global = true, value_name = "FILE", env = "HERD_TLS_CA")]
+    pub(crate) ca: Option<PathBuf>,
+    /// This client's certificate, PEM, where nodes want one
+    #[arg(long, global = true, value_name = "FILE", env = "HERD_TLS_CERT", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, global = true, value_name = "FILE", env = "HERD_TLS_KEY", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// This client's token, where nodes want one; HERD_TOKEN is the token itself
+    #[arg(long, global = true, value_name = "FILE", env = "HERD_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Tell on standard error what is called, where, and how long it takes; twice tells more
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,

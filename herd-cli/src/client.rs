@@ -2,10 +2,12 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use herd_edge::{Bearer, Dialler};
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::node_client::NodeClient;
 use herd_proto::v1::places_client::PlacesClient;
 use herd_proto::{ClientId, LocationRecord, MAX_MESSAGE_BYTES, Report, SearchQuery, v1};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
@@ -33,7 +35,19 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     address: String,
     deadline: Duration,
-    channel: Channel,
+    channel: Calls,
+}
+
+/// A connection whose calls carry the caller's token.
+pub(crate) type Calls = InterceptedService<Channel, Bearer>;
+
+/// How nodes are reached, and who reaches them.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// With TLS if there is any, else in plain text.
+    pub dialler: Dialler,
+    /// The token that calls carry.
+    pub bearer: Bearer,
 }
 
 /// The answer to one report.
@@ -67,6 +81,18 @@ impl Client {
     /// # Errors
     /// [`Error::Address`] and [`Error::Unreachable`].
     pub async fn connect(address: &str, deadline: Duration) -> Result<Self, Error> {
+        Self::connect_with(&Access::default(), address, deadline).await
+    }
+
+    /// The same with TLS, or a token, or both.
+    ///
+    /// # Errors
+    /// [`Error::Address`] and [`Error::Unreachable`].
+    pub async fn connect_with(
+        access: &Access,
+        address: &str,
+        deadline: Duration,
+    ) -> Result<Self, Error> {
         let bad = || Error::Address { address: address.into() };
         if !address.rsplit_once(':').is_some_and(|(host, port)| {
             !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
@@ -85,7 +111,7 @@ impl Client {
             .map_err(|_| bad())?;
         let started = Instant::now();
         // The endpoint's own limit starts after the name is resolved; this one does not.
-        let channel = tokio::time::timeout(patience, endpoint.connect())
+        let channel = tokio::time::timeout(patience, access.dialler.connect(&endpoint))
             .await
             .map_err(|_| Error::Unreachable {
                 address: address.into(),
@@ -93,6 +119,7 @@ impl Client {
             })?
             .map_err(|error| Error::unreachable(address, &error, patience))?;
         tracing::debug!(address, elapsed = ?started.elapsed(), "connected");
+        let channel = InterceptedService::new(channel, access.bearer.clone());
         Ok(Self { address: address.into(), deadline, channel })
     }
 
@@ -177,7 +204,7 @@ impl Client {
         self.call("Node/GetStatus", node.get_status(request)).await
     }
 
-    pub(crate) fn locations(&self) -> LocationsClient<Channel> {
+    pub(crate) fn locations(&self) -> LocationsClient<Calls> {
         LocationsClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 

@@ -85,6 +85,10 @@ pub enum Unreachable {
     /// Somebody answers, but not in gRPC.
     #[error("what answers there does not speak gRPC")]
     NotGrpc,
+    /// The two ends do not agree on TLS: one does not accept the other's certificate, or one
+    /// speaks it and the other does not.
+    #[error("no TLS with it ({0})")]
+    Tls(String),
     /// The connection broke.
     #[error("the connection broke ({0})")]
     Broken(String),
@@ -106,6 +110,9 @@ impl Error {
             ),
             Self::Refused { code: Code::Unimplemented, .. } => {
                 Some("the node is of another release; `herd-cli status` shows versions".into())
+            }
+            Self::Refused { code: Code::Unauthenticated, .. } => {
+                Some("give a token of the herd with --token-file or HERD_TOKEN".into())
             }
             Self::Refused { .. } | Self::Answer { .. } => None,
         }
@@ -182,6 +189,9 @@ impl Unreachable {
             }
             words.push(cause.to_string());
         }
+        if herd_edge::is_refused(error) {
+            return Self::Tls(words.pop().unwrap_or_default());
+        }
         // These two have no type of their own in the libraries below.
         let said = |part: &str| words.iter().any(|text| text.contains(part));
         if said("dns error") {
@@ -203,9 +213,16 @@ impl Unreachable {
             Self::UnknownHost => "check the spelling of the host, and the name service",
             Self::Silent { .. } => "is the host up, and does a firewall let the port through?",
             Self::NotGrpc => {
-                "this may be a text or HTTP port; `herd-cli up` prints both, gRPC is 50051 and up"
+                "this may be a text or HTTP port, or want TLS (--ca); `herd-cli up` prints the ports, \
+                 gRPC is 50051 and up"
             }
-            Self::Broken(_) => "the node may have stopped; `herd-cli status` shows who is up",
+            Self::Tls(_) => {
+                "check --ca, --cert and --key, and the end of the certificate; a herd in plain \
+                 text wants none of them"
+            }
+            Self::Broken(_) => {
+                "the node may have stopped (`herd-cli status` shows who is up), or want TLS (--ca)"
+            }
         }
     }
 }

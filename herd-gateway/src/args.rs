@@ -47,6 +47,18 @@ pub struct Args {
     /// How long a stopping gateway waits for commands in flight [default: 10s]
     #[arg(long, env = "HERD_DRAIN_GRACE", value_name = "DURATION")]
     pub drain_grace: Option<String>,
+    /// The CAs, PEM, by which nodes are known; with it, TLS is spoken to them [default: plain text]
+    #[arg(long, env = "HERD_TLS_CA", value_name = "FILE")]
+    pub tls_ca: Option<String>,
+    /// The gateway's certificate, PEM, where nodes want one
+    #[arg(long, env = "HERD_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// The certificate's private key, PEM
+    #[arg(long, env = "HERD_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// The gateway's token, where nodes want one; HERD_TOKEN is the token itself
+    #[arg(long, env = "HERD_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<String>,
     /// Print the resulting configuration and exit
     #[arg(long)]
     pub print_config: bool,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use herd_edge::{Hidden, TlsFiles};
 use herd_proto::NodeName;
 
 /// What a gateway serves, and from where.
@@ -20,6 +21,12 @@ pub struct Config {
     ///
     /// Longer than any command takes; keep it below the 30 s that Kubernetes gives a pod.
     pub drain_grace: Duration,
+    /// The files by which nodes are spoken to with TLS; without a CA it is plain text.
+    pub tls: TlsFiles,
+    /// The file of the gateway's own token.
+    pub token_file: Option<PathBuf>,
+    /// The token itself, unless there is a file.
+    pub token: Option<Hidden>,
     /// The directory for files with every text line in and out, one file a port; `None` writes
     /// none.
     pub log_lines: Option<PathBuf>,

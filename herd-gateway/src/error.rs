@@ -2,6 +2,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use herd_edge::{BearerError, TlsError};
+
 use crate::config::Upstream;
 
 /// Why a gateway did not start. Nothing is left behind: no port stays bound.
@@ -33,6 +35,12 @@ pub enum Error {
     /// A port is to be served for a node that is not among the gateway's nodes.
     #[error("no node can serve {0}")]
     NoNode(Upstream),
+    /// Certificates or keys cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The gateway's token cannot be used.
+    #[error("token_file: {0}")]
+    Token(#[from] BearerError),
     /// A log file could not be opened.
     #[error("cannot log lines in {}", directory.display())]
     LineLog {

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use herd_edge::{Bearer, ClientAuth, Dialler, Tls};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time;
@@ -13,7 +14,7 @@ use crate::config::{Config, Upstream};
 use crate::error::Error;
 use crate::line_log::{Direction, LineLog};
 use crate::listener::{self, Listener};
-use crate::upstream::{self, Choice, LinkLimits, NodeLink};
+use crate::upstream::{self, Choice, LinkLimits, NodeLink, Way};
 
 /// What all connections of one text port share.
 #[derive(Debug)]
@@ -63,11 +64,22 @@ impl Gateway {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
-    #[expect(clippy::unused_async, reason = "binding needs a runtime around it; this asks for one")]
     pub async fn start(config: Config) -> Result<Self, Error> {
         let (stop_listening, stop_links) = (CancellationToken::new(), CancellationToken::new());
         let mut links = JoinSet::new();
-        let nodes = dial_all(&config, &mut links, &stop_links)?;
+        let bearer =
+            Bearer::new(config.token_file.as_deref(), config.token.as_ref().map(|t| &*t.0))?;
+        let tls = match &config.tls.ca {
+            None => None,
+            Some(_) => Some(Tls::load(config.tls.clone(), ClientAuth::None, Tls::HTTP2).await?),
+        };
+        if let Some(tls) = tls.clone() {
+            let stop = stop_links.clone();
+            links.spawn(async move {
+                stop.run_until_cancelled(tls.follow()).await;
+            });
+        }
+        let nodes = dial_all(&config, &Dialler::new(tls), &bearer, &mut links, &stop_links)?;
         let permits = Arc::new(Semaphore::new(config.limits.max_connections));
         let mut bound = Vec::new();
         for port in &config.ports {
@@ -142,6 +154,8 @@ impl Gateway {
 /// Starts the links to all nodes that some port needs; ports share them.
 fn dial_all(
     config: &Config,
+    dialler: &Dialler,
+    bearer: &Bearer,
     links: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<BTreeMap<String, Arc<NodeLink>>, Error> {
@@ -161,7 +175,9 @@ fn dial_all(
             address: node.address.clone(),
             source,
         })?;
-        let (link, task) = NodeLink::new(node.name.clone(), endpoint, limits, stop.clone());
+        let dialler = dialler.clone().for_node(node.name.as_str());
+        let way = Way { endpoint, dialler, bearer: bearer.clone() };
+        let (link, task) = NodeLink::new(node.name.clone(), way, limits, stop.clone());
         links.spawn(task);
         nodes.insert(node.name.to_string(), Arc::new(link));
     }

@@ -1,7 +1,9 @@
 //! The layers of settings, and the reading of each one.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use herd_edge::{Pair, TlsFiles};
 use herd_proto::NodeName;
 use herd_proto::topology::{NodeEntry, Problems, Topology};
 use toml::Value;
@@ -24,6 +26,10 @@ pub(crate) struct Layered {
     pub(crate) log_format: Option<String>,
     pub(crate) log: Option<String>,
     pub(crate) drain_grace: Option<String>,
+    pub(crate) tls_ca: Option<String>,
+    pub(crate) tls_cert: Option<String>,
+    pub(crate) tls_key: Option<String>,
+    pub(crate) token_file: Option<String>,
 }
 
 impl Layered {
@@ -42,6 +48,10 @@ impl Layered {
                 "log_format" => set(&mut layer.log_format),
                 "log" => set(&mut layer.log),
                 "drain_grace" => set(&mut layer.drain_grace),
+                "tls_ca" => set(&mut layer.tls_ca),
+                "tls_cert" => set(&mut layer.tls_cert),
+                "tls_key" => set(&mut layer.tls_key),
+                "token_file" => set(&mut layer.token_file),
                 "nodes" => layer.nodes = list(key, value, problems),
                 "upstream" => layer.upstream = list(key, value, problems),
                 _ => problems.add(format_args!("herd file, [gateway]: unknown setting {key}")),
@@ -68,6 +78,10 @@ impl Layered {
             log_format: one(args.log_format, self.log_format),
             log: one(args.log, self.log),
             drain_grace: one(args.drain_grace, self.drain_grace),
+            tls_ca: one(args.tls_ca, self.tls_ca),
+            tls_cert: one(args.tls_cert, self.tls_cert),
+            tls_key: one(args.tls_key, self.tls_key),
+            token_file: one(args.token_file, self.token_file),
         }
     }
 
@@ -179,6 +193,16 @@ impl Layered {
         })
     }
 
+    /// The files by which nodes are spoken to with TLS.
+    pub(crate) fn tls(&self, problems: &mut Problems) -> TlsFiles {
+        let pair =
+            pair("tls_cert", self.tls_cert.as_ref(), "tls_key", self.tls_key.as_ref(), problems);
+        if pair.is_some() && self.tls_ca.is_none() {
+            problems.add("tls_cert: needs tls_ca, the CA by which nodes are known");
+        }
+        TlsFiles { pair, ca: self.tls_ca.as_ref().map(PathBuf::from) }
+    }
+
     pub(crate) fn log_format(&self, problems: &mut Problems) -> LogFormat {
         let Some(text) = &self.log_format else { return LogFormat::default() };
         text.parse().unwrap_or_else(|()| {
@@ -193,6 +217,21 @@ const MAX_CONNECTIONS_MAX: usize = 1_000_000;
 
 fn upstream_node(node: &NodeEntry) -> UpstreamNode {
     UpstreamNode { name: node.name.clone(), address: node.address.clone() }
+}
+
+/// A certificate and its key, of which neither is of use alone.
+fn pair(
+    cert_key: &str,
+    cert: Option<&String>,
+    key_key: &str,
+    key: Option<&String>,
+    problems: &mut Problems,
+) -> Option<Pair> {
+    if cert.is_some() != key.is_some() {
+        problems.add(format_args!("{cert_key}, {key_key}: give both or none"));
+    }
+    let (cert, key) = cert.zip(key)?;
+    Some(Pair { cert: cert.into(), key: key.into() })
 }
 
 /// A list of strings, or one string with commas.

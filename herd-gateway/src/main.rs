@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::{fs, io};
+use std::{env, fs, io};
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use herd_edge::Hidden;
 use herd_gateway::args::Args;
 use herd_gateway::settings::Settings;
 use herd_gateway::{Gateway, telemetry};
@@ -19,7 +20,11 @@ const BAD_CONFIGURATION: u8 = 64;
 fn main() -> ExitCode {
     let args = Args::parse();
     let settings = match settings(&args) {
-        Ok(settings) => settings,
+        Ok(mut settings) => {
+            let token = env::var("HERD_TOKEN").ok().filter(|token| !token.is_empty());
+            settings.config.token = token.map(Hidden);
+            settings
+        }
         Err(error) => return failed(&error, ExitCode::from(BAD_CONFIGURATION)),
     };
     let done = if args.print_config {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use herd_edge::Pair;
 use herd_proto::topology::{Problems, Topology};
 use tracing_subscriber::EnvFilter;
 
@@ -40,6 +41,7 @@ impl Settings {
         let ports_and_nodes = layered.ports_and_nodes(herd, &mut problems);
         let max_connections = layered.max_connections(&mut problems);
         let drain_grace = layered.drain_grace(&mut problems);
+        let tls = layered.tls(&mut problems);
         let log_format = layered.log_format(&mut problems);
         let log = layered.log.unwrap_or_else(|| "info".into());
         if let Err(error) = EnvFilter::try_new(&log) {
@@ -51,6 +53,9 @@ impl Settings {
             nodes,
             limits: Limits { max_connections, ..Limits::default() },
             drain_grace,
+            tls,
+            token_file: layered.token_file.map(PathBuf::from),
+            token: None,
             log_lines: layered.log_dir.map(PathBuf::from),
         };
         problems.into_result(Self { config, log_format, log })
@@ -99,6 +104,14 @@ impl fmt::Display for Settings {
         }
         writeln!(f, "max_connections = {}", config.limits.max_connections)?;
         writeln!(f, "drain_grace = \"{}\"", humantime::format_duration(config.drain_grace))?;
+        let Pair { cert, key } = config.tls.pair.clone().unwrap_or_default();
+        let ca = config.tls.ca.clone().unwrap_or_default();
+        let token_file = config.token_file.clone().unwrap_or_default();
+        let files =
+            [("tls_ca", ca), ("tls_cert", cert), ("tls_key", key), ("token_file", token_file)];
+        for (name, path) in files.iter().filter(|(_, path)| !path.as_os_str().is_empty()) {
+            writeln!(f, "{name} = {:?}", path.to_string_lossy())?;
+        }
         if let Some(directory) = &config.log_lines {
             writeln!(f, "log_dir = {:?}", directory.to_string_lossy())?;
         }
@@ -193,6 +206,7 @@ mod tests {
             upstream: texts(&["nowhere", "https://a:1"]),
             node: texts(&["Bailey"]),
             drain_grace: Some("soon".into()),
+            tls_cert: Some("c.pem".into()),
             ..Args::default()
         };
         let file =
@@ -204,6 +218,7 @@ mod tests {
             "upstream: must be host:port, got \"https://a:1\"",
             "node and upstream",
             "drain_grace:",
+            "tls_cert, tls_key: give both or none",
             "max_connections: must be 1 to",
             "log_format: must be text or json",
             "log: ",
@@ -228,7 +243,12 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_read_again() {
-        let args = Args { log_dir: Some("logs".into()), ..Args::default() };
+        let args = Args {
+            log_dir: Some("logs".into()),
+            tls_ca: Some("ca.pem".into()),
+            token_file: Some("token".into()),
+            ..Args::default()
+        };
         for args in [Args { listen: Some("127.0.0.1:7".into()), ..args.clone() }, args] {
             let settings = Settings::new(&args, &Topology::seed()).unwrap();
             let printed = settings.to_string();
@@ -237,6 +257,8 @@ mod tests {
             assert_eq!(again.to_string().lines().last(), printed.lines().last());
             assert_eq!(again.config.ports, settings.config.ports);
             assert_eq!(again.config.log_lines, settings.config.log_lines);
+            assert_eq!(again.config.tls, settings.config.tls);
+            assert_eq!(again.config.token_file, settings.config.token_file);
         }
     }
 }

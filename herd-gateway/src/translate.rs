@@ -105,6 +105,8 @@ impl From<&Status> for CallFailure {
             _ if timed_out(status) => Self::Places(PlacesFailure::Unreachable),
             // Only a status made on this side of the connection has a cause.
             _ if status.source().is_some() => Self::Lost,
+            // The gateway's own token is at fault, and not the client's question.
+            Code::Unauthenticated | Code::PermissionDenied => Self::Lost,
             Code::Unavailable | Code::DeadlineExceeded => Self::Places(PlacesFailure::Unreachable),
             Code::ResourceExhausted => Self::Places(PlacesFailure::OverLimit),
             Code::FailedPrecondition => Self::Places(PlacesFailure::Denied),
@@ -167,6 +169,7 @@ mod tests {
         assert_eq!(said(Code::ResourceExhausted), CallFailure::Places(PlacesFailure::OverLimit));
         assert_eq!(said(Code::FailedPrecondition), CallFailure::Places(PlacesFailure::Denied));
         assert_eq!(said(Code::NotFound), CallFailure::Refused);
+        assert_eq!(said(Code::Unauthenticated), CallFailure::Lost);
         assert_eq!(said(Code::InvalidArgument), CallFailure::Refused);
         let met = |error: Box<dyn std::error::Error + Send + Sync>| {
             CallFailure::from(&Status::from_error(error))

@@ -2,16 +2,19 @@
 //! again.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use herd_edge::Bearer;
 use herd_proto::NodeName;
 use herd_proto::topology::{Problems, Topology};
 use serde::Deserialize as _;
 
 use crate::durability::{AckLevel, DataConfig};
+use crate::limits::Limits;
 use crate::places::PlacesConfig;
-use crate::settings::Settings;
+use crate::settings::{Settings, TlsConfig};
 
 /// How far ahead of a node's clock a report may be: more than any time zone mistake.
 const MAX_FUTURE: Duration = Duration::from_hours(24);
@@ -30,9 +33,6 @@ const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
 /// What a power cut may cost where answers do not wait for the disk; the usual second.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Each watcher costs a look at every change and 4 bytes a changed client.
-const MAX_WATCHERS: usize = 1024;
 
 /// What a node does.
 #[derive(Debug, Clone)]
@@ -59,10 +59,18 @@ pub struct Config {
     pub drain_grace: Duration,
     /// Where records outlive the node; `None` keeps them in memory only.
     pub data: Option<DataConfig>,
-    /// Most Watch streams at a time.
-    pub max_watchers: usize,
     /// Whether to serve reflection.
     pub reflection: bool,
+    /// The herd's nodes, this one included, with their addresses.
+    pub nodes: Vec<(NodeName, String)>,
+    /// How it speaks TLS; `None` for plain text.
+    pub tls: Option<TlsConfig>,
+    /// The file of the tokens that callers may show; `None` if they need none.
+    pub tokens: Option<PathBuf>,
+    /// The token that the node shows to its friends.
+    pub bearer: Bearer,
+    /// What bounds it.
+    pub limits: Limits,
     /// Where places come from.
     pub places: PlacesConfig,
 }
@@ -88,9 +96,13 @@ impl Config {
         let drain_grace =
             reader.read("drain_grace", settings.drain_grace.as_deref(), DRAIN_GRACE, duration);
         let data = read_data(&mut reader, &settings);
-        let max_watchers =
-            reader.read("max_watchers", settings.max_watchers.as_deref(), MAX_WATCHERS, parsed);
         let reflection = reader.read("reflection", settings.reflection.as_deref(), true, parsed);
+        let token = settings.peer_token.as_ref().map(|token| &*token.0);
+        let bearer = Bearer::new(settings.peer_token_file.as_deref(), token)
+            .map_err(|error| problems.add(format_args!("peer_token_file: {error}")))
+            .unwrap_or_default();
+        let limits = Limits::from_settings(&settings.limits, &mut problems);
+        let tls = settings.tls.config(name, &mut problems);
         let places = PlacesConfig::from_settings(&settings.places)
             .map_err(|wrong| problems.extend(wrong))
             .ok();
@@ -111,8 +123,16 @@ impl Config {
             retention,
             drain_grace,
             data,
-            max_watchers,
             reflection,
+            nodes: topology
+                .nodes
+                .iter()
+                .map(|node| (node.name.clone(), node.address.clone()))
+                .collect(),
+            tls,
+            tokens: settings.tokens_file,
+            bearer,
+            limits,
             places,
         };
         problems.into_result(config)
@@ -188,6 +208,7 @@ fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{LimitSettings, TlsSettings};
 
     fn topology(node_table: &str) -> Topology {
         Topology::parse(&format!("[[nodes]]\nname='a'\naddress='127.0.0.1:1'\n{node_table}"))
@@ -209,11 +230,12 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_herd_file() {
-        let herd = topology("[node]\nmax_future='1h'\nmax_watchers=7\nreflection=false");
+        let herd =
+            topology("[node]\nmax_future='1h'\nreflection=false\n[node.limits]\nmax_watchers=7");
         let flags = Settings { max_future: Some("2h".into()), ..Settings::default() };
         let config = Config::new(&herd, &name("a"), flags).unwrap();
         assert_eq!(config.max_future, Duration::from_hours(2));
-        assert_eq!((config.max_watchers, config.reflection), (7, false));
+        assert_eq!((config.limits.max_watchers, config.reflection), (7, false));
     }
 
     #[test]
@@ -251,7 +273,13 @@ mod tests {
     fn all_problems_are_reported_at_once() {
         let flags = Settings {
             max_future: Some("soon".into()),
-            max_watchers: Some("-1".into()),
+            limits: LimitSettings {
+                max_watchers: Some("-1".into()),
+                max_request_bytes: Some("1048577".into()),
+                ..LimitSettings::default()
+            },
+            tls: TlsSettings { cert: Some("c.pem".into()), ..TlsSettings::default() },
+            peer_token_file: Some("/nowhere/token".into()),
             reflection: Some("perhaps".into()),
             ack_level: Some("disc".into()),
             ..Settings::default()
@@ -261,6 +289,9 @@ mod tests {
         let parts = [
             "max_future",
             "max_watchers",
+            "max_request_bytes: must be 4096 to 1048576",
+            "tls_cert, tls_key, tls_ca: give all three",
+            "peer_token_file: /nowhere/token",
             "reflection",
             "ack_level",
             "drain_grace",

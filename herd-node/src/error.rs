@@ -1,8 +1,10 @@
 use std::io;
 use std::net::SocketAddr;
 
+use herd_edge::TlsError;
 use herd_proto::topology::Problems;
 
+use crate::front::TokensError;
 use crate::store::OpenError;
 
 /// Why a node cannot start or go on.
@@ -22,6 +24,12 @@ pub enum Error {
     /// The data directory cannot be used. Nothing was started.
     #[error("{0}")]
     Store(#[from] OpenError),
+    /// Certificates or keys cannot be used. Nothing was started.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The file of tokens cannot be used. Nothing was started.
+    #[error("tokens_file: {0}")]
+    Tokens(#[from] TokensError),
     /// The reflection service could not be built from the compiled-in descriptors: a bug.
     #[error("cannot build reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),

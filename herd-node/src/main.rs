@@ -92,9 +92,7 @@ fn configure(args: &Args) -> Result<Config, Problems> {
             Topology::parse(&text)?
         }
     };
-    let mut settings = args.settings.clone();
-    // Not a flag: flags show in process lists.
-    settings.places = settings.places.with_key_from(|variable| env::var(variable).ok());
+    let settings = args.settings.clone().with_secrets_from(|variable| env::var(variable).ok());
     let mut config = Config::new(&topology, &args.name, settings)?;
     config.listen = args.listen.unwrap_or(config.listen);
     Ok(config)

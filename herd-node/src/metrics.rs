@@ -101,6 +101,7 @@ impl Collector for NodeCollector {
         holdings(&mut to, &snapshot)?;
         links(&mut to, &snapshot)?;
         records(&mut to, &snapshot)?;
+        self.edge(&mut to)?;
         self.store(&mut to)
     }
 }
@@ -173,6 +174,22 @@ fn records(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
 }
 
 impl NodeCollector {
+    fn edge(&self, to: &mut Sampler<'_>) -> fmt::Result {
+        let refusals = self.facts.refusals.iter();
+        let refusals = refusals.map(|(reason, count)| ([("reason", reason.label())], count as f64));
+        to.counters("herd_refusals", "What was refused or cut off, by reason", refusals)?;
+        let end = self.facts.tls.as_ref().and_then(|tls| tls.state().not_after);
+        let end = end.and_then(|end| end.duration_since(UNIX_EPOCH).ok());
+        match end {
+            None => Ok(()),
+            Some(end) => to.gauge(
+                "herd_tls_cert_not_after_timestamp_seconds",
+                "End of the certificate in use, since 1970",
+                end.as_secs_f64(),
+            ),
+        }
+    }
+
     fn store(&self, to: &mut Sampler<'_>) -> fmt::Result {
         let store = self.facts.durability.status();
         let truth = |truth: bool| f64::from(u8::from(truth));

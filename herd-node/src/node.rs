@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream};
+use herd_edge::{Doors, Refusals, Tls, names};
 use herd_proto::v1::gossip_server::GossipServer;
 use herd_proto::v1::locations_server::LocationsServer;
 use herd_proto::v1::node_server::NodeServer;
@@ -14,34 +15,39 @@ use herd_proto::v1::places_server::PlacesServer;
 use herd_proto::{FILE_DESCRIPTOR_SET, MAX_MESSAGE_BYTES};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::server::Connected;
 use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::durability::Durability;
 use crate::error::Error;
 use crate::expiry;
+use crate::front::{Acceptor, Access, FrontLayer, Guard, Tokens};
 use crate::health::Health;
 use crate::herd::state::Identity;
-use crate::link::{self, Connect};
+use crate::limits::Limits;
+use crate::link::{self, Connect, Way};
 use crate::metrics;
 use crate::places::Places;
 use crate::service::{
     GossipService, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
 };
+use crate::settings::TlsConfig;
 use crate::shared::Shared;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// HTTP/2 streams on one connection. A gateway needs a few; a person's tool one.
-const MAX_STREAMS: u32 = 1024;
+/// Connections that may wait between being accepted and being served, which comes at once.
+const ACCEPTED: usize = 16;
 
 /// HTTP/2 windows of a stream and of a connection.
 const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
@@ -75,6 +81,13 @@ pub struct Node {
     tasks: JoinSet<Result<(), String>>,
 }
 
+/// What stands between the network and the node.
+#[derive(Debug, Default)]
+struct Edge {
+    tls: Option<Arc<Tls>>,
+    refusals: Arc<Refusals>,
+}
+
 /// How a stop went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
@@ -94,9 +107,34 @@ impl Node {
             listen(config.listen).map_err(|cause| Error::Bind { address: config.listen, cause })?;
         let address =
             listener.local_addr().map_err(|cause| Error::Bind { address: config.listen, cause })?;
-        // TcpIncoming, because the builder's own setting is ignored for a listener made here.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        Self::start_over(config, address, incoming, link::over_tcp()).await
+        let tls = match &config.tls {
+            None => {
+                info!(node = %config.name, "plain text: whoever reaches the port can read, report and gossip");
+                None
+            }
+            Some(TlsConfig { files, clients }) => {
+                Some(Tls::load(files.clone(), *clients, Tls::HTTP2).await?)
+            }
+        };
+        let refusals = Arc::new(Refusals::default());
+        let Limits { max_connections, max_connections_per_address, .. } = config.limits;
+        let acceptor = Acceptor {
+            listener,
+            tls: tls.clone(),
+            doors: Doors::new(max_connections, max_connections_per_address),
+            refusals: Arc::clone(&refusals),
+        };
+        let (accepted, incoming) = mpsc::channel(ACCEPTED);
+        let edge = Edge { tls, refusals };
+        let incoming = ReceiverStream::new(incoming);
+        let connect = link::over_tcp(edge.tls.clone());
+        let mut node = Self::start_behind(edge, config, address, incoming, connect).await?;
+        let stop = node.stop_listening.clone();
+        node.tasks.spawn(async move {
+            stop.run_until_cancelled(acceptor.run(accepted)).await;
+            Ok(())
+        });
+        Ok(node)
     }
 
     /// Starts a node on a network of the caller's: it serves the connections of `incoming`, which
@@ -118,18 +156,34 @@ impl Node {
             + Send
             + 'static,
     {
+        Self::start_behind(Edge::default(), config, address, incoming, connect).await
+    }
+
+    async fn start_behind<C>(
+        edge: Edge,
+        config: Config,
+        address: SocketAddr,
+        incoming: impl Stream<Item = io::Result<C>> + Send + 'static,
+        connect: Connect,
+    ) -> Result<Self, Error>
+    where
+        C: AsyncRead
+            + AsyncWrite
+            + Connected<ConnectInfo: Clone + Send + Sync>
+            + Unpin
+            + Send
+            + 'static,
+    {
+        let tokens = match &config.tokens {
+            Some(path) => Some(Tokens::load(path).await?),
+            None => None,
+        };
         let admin = match config.admin {
             None => None,
             Some(address) => Some(listen(address).map_err(|cause| Error::Bind { address, cause })?),
         };
         let places = Arc::new(Places::new(config.places.clone())?);
-        let shared = Shared::new(Identity {
-            name: config.name.clone(),
-            cluster: config.cluster.clone(),
-            instance: rand::random_range(1..=u64::MAX),
-            index_key: rand::random(),
-            max_future: config.max_future,
-        });
+        let shared = Shared::new(identity(&config));
         shared.with(|state, now| {
             state.set_retention(config.retention);
             state.expire(now, 0);
@@ -161,27 +215,41 @@ impl Node {
             writers: TaskTracker::new(),
             tasks: JoinSet::new(),
         };
-        let watchers = Watchers::new(config.max_watchers);
-        let facts = NodeFacts { places, durability, watchers, ready };
+        let watchers = Watchers::new(config.limits.max_watchers, Arc::clone(&edge.refusals));
+        let Edge { tls, refusals } = edge;
+        let facts = NodeFacts {
+            places,
+            durability,
+            watchers,
+            ready,
+            tls: tls.clone(),
+            refusals: Arc::clone(&refusals),
+        };
         if let Some(writer) = writer {
             node.writers.spawn(writer.run(node.stop_writing.clone()));
         } else {
             info!(node = %config.name, "no data directory: locations are kept in memory only");
         }
-        let mut routes = node.routes(&facts).add_service(health_service);
+        let routes = node.routes(&facts, config.limits.max_request_bytes);
+        let mut routes = routes.add_service(health_service);
         if config.reflection {
             routes = with_reflection(routes)?;
         }
-        node.serve(incoming, routes);
+        let Limits { max_in_flight, max_streams, .. } = config.limits;
+        let guard = Guard::new(access(&config, tokens.clone()), max_in_flight, refusals);
+        node.serve(incoming, routes, max_streams, Arc::new(guard));
         node.serve_operators(admin, &facts);
-        let (stop, following) = (node.stop_server.clone(), node.health.clone());
-        let following = following.follow_store(facts.durability);
-        node.tasks.spawn(async move {
-            stop.run_until_cancelled(following).await;
-            Ok(())
-        });
-        node.dial_friends(&config, &connect);
-        node.expire();
+        let following = node.health.clone().follow_store(facts.durability);
+        node.until_the_end(following);
+        node.dial_friends(&config, &Way { connect, bearer: config.bearer.clone() });
+        let shared = Arc::clone(&node.shared);
+        node.until_the_end(expiry::run(shared));
+        if let Some(tls) = tls {
+            node.until_the_end(async move { tls.follow().await });
+        }
+        if let Some(tokens) = tokens {
+            node.until_the_end(async move { tokens.follow().await });
+        }
         info!(node = %config.name, %address, cluster = %config.cluster, "listening");
         Ok(node)
     }
@@ -255,7 +323,7 @@ impl Node {
         Drained::CutOff
     }
 
-    fn routes(&self, facts: &NodeFacts) -> Routes {
+    fn routes(&self, facts: &NodeFacts, max_request_bytes: usize) -> Routes {
         let (shared, stop) = (&self.shared, &self.stop);
         let limit = MAX_MESSAGE_BYTES;
         let (watchers, durability) = (Arc::clone(&facts.watchers), facts.durability.clone());
@@ -267,16 +335,16 @@ impl Node {
         Routes::default()
             .add_service(
                 LocationsServer::new(locations)
-                    .max_decoding_message_size(limit)
+                    .max_decoding_message_size(max_request_bytes)
                     .max_encoding_message_size(limit),
             )
-            .add_service(PlacesServer::new(places).max_decoding_message_size(limit))
+            .add_service(PlacesServer::new(places).max_decoding_message_size(max_request_bytes))
             .add_service(
                 GossipServer::new(gossip)
                     .max_decoding_message_size(limit)
                     .max_encoding_message_size(limit),
             )
-            .add_service(NodeServer::new(node).max_decoding_message_size(limit))
+            .add_service(NodeServer::new(node).max_decoding_message_size(max_request_bytes))
     }
 
     fn gossip(&self) -> GossipService {
@@ -292,6 +360,8 @@ impl Node {
         &mut self,
         incoming: impl Stream<Item = io::Result<C>> + Send + 'static,
         routes: Routes,
+        max_streams: u32,
+        guard: Arc<Guard>,
     ) where
         C: AsyncRead
             + AsyncWrite
@@ -307,9 +377,10 @@ impl Node {
         let server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE.0))
             .http2_keepalive_timeout(Some(KEEP_ALIVE.1))
-            .max_concurrent_streams(MAX_STREAMS)
+            .max_concurrent_streams(max_streams)
             .initial_stream_window_size(WINDOWS.0)
             .initial_connection_window_size(WINDOWS.1)
+            .layer(FrontLayer(guard))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
         self.tasks.spawn(async move {
@@ -340,23 +411,24 @@ impl Node {
         });
     }
 
-    fn expire(&mut self) {
-        let (expiry, stop) = (expiry::run(Arc::clone(&self.shared)), self.stop_server.clone());
+    /// Runs work for as long as the node serves.
+    fn until_the_end(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop_server.clone();
         self.tasks.spawn(async move {
-            stop.run_until_cancelled(expiry).await;
+            stop.run_until_cancelled(work).await;
             Ok(())
         });
     }
 
-    fn dial_friends(&mut self, config: &Config, connect: &Connect) {
+    fn dial_friends(&mut self, config: &Config, way: &Way) {
         for (friend, address) in &config.friends {
             let waker = self.shared.waker();
             self.shared.with(|state, now| {
                 state.add_friend(now, friend.clone(), address.clone(), waker.token());
             });
             let (shared, stop) = (Arc::clone(&self.shared), self.stop_links.clone());
-            let (friend, address, connect) = (friend.clone(), address.clone(), Arc::clone(connect));
-            let dialler = link::dial(shared, friend, address, connect, waker, stop);
+            let (friend, address, way) = (friend.clone(), address.clone(), way.clone());
+            let dialler = link::dial(shared, friend, address, way, waker, stop);
             self.dialers.spawn(self.abort.clone().run_until_cancelled_owned(dialler));
         }
         let waker = self.shared.waker();
@@ -378,6 +450,26 @@ impl Drop for Node {
         self.stop_writing.cancel();
         self.stop_server.cancel();
     }
+}
+
+/// What the node is from now on.
+fn identity(config: &Config) -> Identity {
+    Identity {
+        name: config.name.clone(),
+        cluster: config.cluster.clone(),
+        instance: rand::random_range(1..=u64::MAX),
+        index_key: rand::random(),
+        max_future: config.max_future,
+    }
+}
+
+/// Who may call what. With mTLS the herd's nodes are known by their certificates.
+fn access(config: &Config, tokens: Option<Arc<Tokens>>) -> Access {
+    let nodes = config.tls.as_ref().map(|_| {
+        let nodes = config.nodes.iter();
+        nodes.map(|(name, at)| (name.clone(), names::of_node(name.as_str(), at))).collect()
+    });
+    Access { tokens, nodes }
 }
 
 /// Listens with SO_REUSEADDR: a node that was just killed must be able to come back.

@@ -1,10 +1,17 @@
 //! What an operator can set: flags and environment through clap, the herd file's `[node]` table
 //! through serde. Values stay text here; [`crate::Config`] checks them, all at once.
 
-use std::ffi::OsStr;
+mod limits;
+mod tls;
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use herd_edge::Hidden;
 use serde::Deserialize;
 
+pub use self::limits::LimitSettings;
+pub use self::tls::{TlsConfig, TlsSettings};
 use crate::places::PlacesSettings;
 
 /// Makes `command` treat HERD_* variables that are set to nothing as not set, which is how scripts
@@ -56,15 +63,33 @@ pub struct Settings {
     #[arg(long, env = "HERD_SYNC_INTERVAL", value_name = "DURATION")]
     pub sync_interval: Option<String>,
 
-    /// Most Watch streams at a time [default: 1024]
-    #[arg(long, env = "HERD_MAX_WATCHERS", value_name = "N")]
-    #[serde(deserialize_with = "scalar")]
-    pub max_watchers: Option<String>,
-
     /// Whether to serve gRPC reflection: true or false [default: true]
     #[arg(long, env = "HERD_REFLECTION", value_name = "BOOL")]
     #[serde(deserialize_with = "scalar")]
     pub reflection: Option<String>,
+
+    /// The tokens that callers may show, TOML; read again when it changes [default: callers need
+    /// none]
+    #[arg(long, env = "HERD_TOKENS_FILE", value_name = "FILE")]
+    pub tokens_file: Option<PathBuf>,
+
+    /// The node's own token, for friends in a herd that has tokens and no TLS; HERD_PEER_TOKEN is
+    /// the token itself
+    #[arg(long, env = "HERD_PEER_TOKEN_FILE", value_name = "FILE")]
+    pub peer_token_file: Option<PathBuf>,
+
+    /// The node's own token. Not a flag: flags show in process lists.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub peer_token: Option<Hidden>,
+
+    /// Certificates and keys
+    #[command(flatten)]
+    pub tls: TlsSettings,
+
+    /// What bounds the node
+    #[command(flatten)]
+    pub limits: LimitSettings,
 
     /// Where places come from
     #[command(flatten)]
@@ -72,6 +97,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// These settings, with the secrets that only the environment may hold.
+    #[must_use]
+    pub fn with_secrets_from(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
+        self.peer_token = variable("HERD_PEER_TOKEN").filter(|token| !token.is_empty()).map(Hidden);
+        self.places = self.places.with_key_from(variable);
+        self
+    }
+
     /// These settings, and `other`'s where these are silent.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -83,8 +116,12 @@ impl Settings {
             data_dir: self.data_dir.or(other.data_dir),
             ack_level: self.ack_level.or(other.ack_level),
             sync_interval: self.sync_interval.or(other.sync_interval),
-            max_watchers: self.max_watchers.or(other.max_watchers),
             reflection: self.reflection.or(other.reflection),
+            tokens_file: self.tokens_file.or(other.tokens_file),
+            peer_token_file: self.peer_token_file.or(other.peer_token_file),
+            peer_token: self.peer_token.or(other.peer_token),
+            tls: self.tls.or(other.tls),
+            limits: self.limits.or(other.limits),
             places: self.places.or(other.places),
         }
     }

@@ -10,11 +10,13 @@ mod up;
 mod watch;
 mod whatsat;
 
-use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
+use std::{env, fs};
 
 use anyhow::Context as _;
-use herd_cli::{Client, Error};
+use herd_cli::{Access, Client, Error};
+use herd_edge::{Bearer, ClientAuth, Dialler, Hidden, Pair, Tls, TlsFiles};
 use herd_proto::topology::{NodeEntry, Topology};
 use herd_proto::{ClientId, NodeName, Violations};
 
@@ -28,7 +30,7 @@ pub(crate) async fn run(
     global: Global,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    let target = Target::new(global)?;
+    let target = Target::new(global).await?;
     match command {
         Command::Up(args) => up::run(*args, target, output).await,
         Command::Report(args) => report::run(args, target, output).await,
@@ -45,10 +47,14 @@ pub(crate) struct Target {
     topology: Topology,
     node: Option<String>,
     timeout: Duration,
+    access: Access,
+    /// The caller's own token, which a gateway that is started here carries, too.
+    token_file: Option<PathBuf>,
+    token: Option<Hidden>,
 }
 
 impl Target {
-    fn new(global: Global) -> Result<Self, Failure> {
+    async fn new(global: Global) -> Result<Self, Failure> {
         let topology = match &global.herd_file {
             None => Topology::seed(),
             Some(path) => {
@@ -58,7 +64,10 @@ impl Target {
                     .map_err(|wrong| Failure::Usage(format!("{}: {wrong}", path.display())))?
             }
         };
-        Ok(Self { topology, node: global.node, timeout: global.timeout })
+        let token = env::var("HERD_TOKEN").ok().filter(|token| !token.is_empty()).map(Hidden);
+        let access = access(&global, token.as_ref()).await.map_err(Failure::Usage)?;
+        let Global { node, timeout, token_file, .. } = global;
+        Ok(Self { topology, node, timeout, access, token_file, token })
     }
 
     /// The address of the chosen node.
@@ -79,8 +88,33 @@ impl Target {
     }
 
     async fn connect(&self) -> Result<Client, Failure> {
-        Ok(Client::connect(&self.address()?, self.timeout).await?)
+        let address = self.address()?;
+        Ok(Client::connect_with(&self.access_to(&address), &address, self.timeout).await?)
     }
+
+    /// How the node at `address` is reached: its certificate may bear its name in the herd file.
+    fn access_to(&self, address: &str) -> Access {
+        let mut access = self.access.clone();
+        if let Some(entry) = self.topology.nodes.iter().find(|entry| entry.address == address) {
+            access.dialler = access.dialler.for_node(entry.name.as_str());
+        }
+        access
+    }
+}
+
+async fn access(global: &Global, token: Option<&Hidden>) -> Result<Access, String> {
+    let bearer = Bearer::new(global.token_file.as_deref(), token.map(|token| &*token.0))
+        .map_err(|error| error.to_string())?;
+    let pair = global.cert.clone().zip(global.key.clone());
+    let files =
+        TlsFiles { pair: pair.map(|(cert, key)| Pair { cert, key }), ca: global.ca.clone() };
+    let tls = if files.ca.is_some() {
+        let loaded = Tls::load(files, ClientAuth::None, Tls::HTTP2).await;
+        Some(loaded.map_err(|error| error.to_string())?)
+    } else {
+        None
+    };
+    Ok(Access { dialler: Dialler::new(tls), bearer })
 }
 
 /// Checks a client id as a request would have it checked.

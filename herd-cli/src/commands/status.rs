@@ -25,7 +25,7 @@ pub(super) async fn run(
         let address = target.address()?;
         vec![(target.node.clone().unwrap_or_default(), address)]
     };
-    let herd = Herd::new(ask_all(nodes, target.timeout).await);
+    let herd = Herd::new(ask_all(nodes, &target).await);
     output.answer(&herd)?;
     Ok(match herd.up {
         0 => ExitCode::Unavailable,
@@ -35,11 +35,12 @@ pub(super) async fn run(
 }
 
 /// Asks all nodes at the same time, so that one that is down delays nobody.
-async fn ask_all(nodes: Vec<(String, String)>, timeout: Duration) -> Vec<NodeView> {
+async fn ask_all(nodes: Vec<(String, String)>, target: &Target) -> Vec<NodeView> {
     let mut asking = JoinSet::new();
     for (index, (name, address)) in nodes.into_iter().enumerate() {
+        let (access, timeout) = (target.access_to(&address), target.timeout);
         asking.spawn(async move {
-            let status = match Client::connect(&address, timeout).await {
+            let status = match Client::connect_with(&access, &address, timeout).await {
                 Ok(client) => client.status().await,
                 Err(error) => Err(error),
             };

@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use herd_gateway::{Gateway, Upstream};
@@ -75,9 +76,8 @@ impl Plan {
         }
         let wanted = |entry: &&NodeEntry| args.only.is_empty() || args.only.contains(&entry.name);
         let entries: Vec<_> = topology.nodes.iter().filter(wanted).collect();
-        let mut settings = args.settings.clone();
-        // The key of the places provider has no flag, which others could read in `ps`.
-        settings.places = settings.places.with_key_from(|variable| env::var(variable).ok());
+        // What has no flag, which others could read in `ps`.
+        let settings = args.settings.clone().with_secrets_from(|variable| env::var(variable).ok());
         let mut nodes = Vec::new();
         for entry in &entries {
             match Config::new(topology, &entry.name, settings.clone()) {
@@ -96,12 +96,18 @@ impl Plan {
         let text_names = entries.iter().filter(|entry| entry.text.is_some());
         let gateway_args = herd_gateway::args::Args {
             node: text_names.map(|entry| entry.name.to_string()).collect(),
-            log_dir: args.log.log_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned()),
+            log_dir: text_of(args.log.log_dir.as_ref()),
             drain_grace: args.settings.drain_grace.clone(),
+            tls_ca: text_of(settings.tls.ca.as_ref()),
+            token_file: text_of(target.token_file.as_ref()),
             ..Default::default()
         };
         let gateway = herd_gateway::settings::Settings::new(&gateway_args, topology)
             .map_err(|wrong| problems.extend(wrong))
+            .map(|mut gateway| {
+                gateway.config.token.clone_from(&target.token);
+                gateway
+            })
             .ok();
         match gateway {
             Some(gateway) => problems.into_result(Self { nodes, gateway: gateway.config }),
@@ -116,6 +122,10 @@ impl Plan {
             _ => "herd".into(),
         }
     }
+}
+
+fn text_of(path: Option<&PathBuf>) -> Option<String> {
+    path.map(|path| path.to_string_lossy().into_owned())
 }
 
 /// The running herd.

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use herd_edge::{Bearer, Dialler};
 use tonic::transport::{Endpoint, Error};
 
 /// Longest wait for a TCP connection: a node that drops packets costs this much, once.
@@ -13,6 +14,14 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Room for a whole message, so that no answer waits for a window update.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// How one node is reached, and with which token.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) dialler: Dialler,
+    pub(crate) bearer: Bearer,
+}
 
 /// How a node at `address` (host and port) is dialled.
 pub(crate) fn endpoint(address: &str) -> Result<Endpoint, Error> {

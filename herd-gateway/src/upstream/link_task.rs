@@ -7,11 +7,11 @@ use std::time::Duration;
 use herd_proto::NodeName;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use tracing::{info, warn};
 
 use super::LinkError;
 use super::backoff::Backoff;
+use super::endpoint::Way;
 use super::queue::Queue;
 use super::session::Session;
 
@@ -53,7 +53,7 @@ impl LinkState {
 #[derive(Debug)]
 pub(super) struct LinkTask {
     pub(super) name: NodeName,
-    pub(super) endpoint: Endpoint,
+    pub(super) way: Way,
     pub(super) queue: Queue,
     pub(super) state: Arc<LinkState>,
     pub(super) answer_timeout: Duration,
@@ -71,7 +71,7 @@ impl LinkTask {
         let mut first = true;
         loop {
             let dialled = Instant::now();
-            match Session::open(&self.endpoint, self.answer_timeout).await {
+            match Session::open(&self.way, self.answer_timeout).await {
                 Ok(session) => {
                     self.state.set(LinkState::UP);
                     info!(node = %self.name, address = %self.address(), "node reached");
@@ -110,6 +110,6 @@ impl LinkTask {
     }
 
     fn address(&self) -> &str {
-        self.endpoint.uri().authority().map_or("", |authority| authority.as_str())
+        self.way.endpoint.uri().authority().map_or("", |authority| authority.as_str())
     }
 }

@@ -9,7 +9,7 @@ mod queue;
 mod session;
 
 pub(crate) use choose::Choice;
-pub(crate) use endpoint::endpoint;
+pub(crate) use endpoint::{Way, endpoint};
 pub(crate) use node_link::{LinkLimits, NodeLink};
 
 /// Why a node did not answer.

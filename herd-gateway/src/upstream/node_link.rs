@@ -1,17 +1,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use herd_edge::Bearer;
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::places_client::PlacesClient;
 use herd_proto::{LocationRecord, MAX_MESSAGE_BYTES, NodeName, v1};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::LinkError;
-use super::endpoint::CONNECT_TIMEOUT;
+use super::endpoint::{CONNECT_TIMEOUT, Way};
 use super::link_task::{LinkState, LinkTask};
 use super::queue::{self, Chunk};
 use crate::line::Whatsat;
@@ -33,7 +35,7 @@ const GET_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct NodeLink {
     queue: mpsc::Sender<Chunk>,
     state: Arc<LinkState>,
-    calls: Channel,
+    calls: InterceptedService<Channel, Bearer>,
     report_timeout: Duration,
     search_timeout: Duration,
 }
@@ -51,17 +53,18 @@ impl NodeLink {
     /// A link, and the work that keeps it open until `stop`.
     pub(crate) fn new(
         name: NodeName,
-        endpoint: Endpoint,
+        way: Way,
         limits: LinkLimits,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let LinkLimits { report_timeout, search_timeout } = limits;
         let (sender, queue) = queue::queue();
         let state = Arc::new(LinkState::default());
-        let calls = endpoint.connect_lazy();
+        let channel = way.dialler.connect_lazy(&way.endpoint);
+        let calls = InterceptedService::new(channel, way.bearer.clone());
         let task = LinkTask {
             name,
-            endpoint,
+            way,
             queue,
             state: Arc::clone(&state),
             answer_timeout: report_timeout,

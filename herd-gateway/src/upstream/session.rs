@@ -9,11 +9,10 @@ use herd_proto::{MAX_MESSAGE_BYTES, v1};
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
 use super::LinkError;
-use super::endpoint::CONNECT_TIMEOUT;
+use super::endpoint::{CONNECT_TIMEOUT, Way};
 use super::queue::{Message, Queue, Reply};
 use crate::translate::Recorded;
 
@@ -49,14 +48,15 @@ pub(super) struct Ended {
 
 impl Session {
     /// Connects and makes sure that the node answers. The reason of a failure is for the log.
-    pub(super) async fn open(endpoint: &Endpoint, answer_timeout: Duration) -> Result<Self, Ended> {
-        let channel = match time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await {
+    pub(super) async fn open(way: &Way, answer_timeout: Duration) -> Result<Self, Ended> {
+        let channel = match time::timeout(CONNECT_TIMEOUT, way.dialler.connect(&way.endpoint)).await
+        {
             Ok(connected) => {
                 connected.map_err(|error| broken(&error.to_string(), error.source()))?
             }
             Err(_) => return Err(silent("no connection")),
         };
-        let mut client = LocationsClient::new(channel)
+        let mut client = LocationsClient::with_interceptor(channel, way.bearer.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let (outbound, requests) = mpsc::channel(MESSAGES_IN_FLIGHT_MAX);

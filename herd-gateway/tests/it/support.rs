@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use herd_edge::TlsFiles;
 use herd_gateway::{Config, Gateway, Limits, TextPort, Upstream, UpstreamNode};
 use herd_proto::NodeName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,6 +38,9 @@ fn config(upstream: Upstream) -> Config {
         nodes: Vec::new(),
         limits: Limits::default(),
         drain_grace: HANG,
+        tls: TlsFiles::default(),
+        token_file: None,
+        token: None,
         log_lines: None,
     }
 }

@@ -1,16 +1,19 @@
 //! Keeps a stream to one friend: dials, redials for ever, stands by while the friend's own
 //! stream is up.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use herd_edge::{Bearer, Dialler, Tls, is_refused};
 use herd_proto::v1::gossip_client::GossipClient;
 use herd_proto::{MAX_MESSAGE_BYTES, NodeName};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tonic::transport::{self, Channel, Endpoint};
 use tracing::{debug, info, warn};
 
@@ -36,14 +39,36 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::fro
 /// that a link keeps, doubled; not so much that stale records pile up.
 const WINDOWS: (u32, u32) = (512 << 10, 1 << 20);
 
-/// Opens the connection that an endpoint describes: over TCP, or over whatever network a test
-/// puts in its place.
-pub type Connect =
-    Arc<dyn Fn(Endpoint) -> BoxFuture<'static, Result<Channel, transport::Error>> + Send + Sync>;
+/// Opens the connection to a node that an endpoint describes: over TCP, or over whatever network
+/// a test puts in its place.
+pub type Connect = Arc<
+    dyn Fn(NodeName, Endpoint) -> BoxFuture<'static, Result<Channel, transport::Error>>
+        + Send
+        + Sync,
+>;
 
-/// Opens connections over TCP.
-pub fn over_tcp() -> Connect {
-    Arc::new(|endpoint| Box::pin(async move { endpoint.connect().await }))
+/// Opens connections over TCP, and with TLS if there is any.
+pub fn over_tcp(tls: Option<Arc<Tls>>) -> Connect {
+    let dialler = Dialler::new(tls);
+    Arc::new(move |friend, endpoint| {
+        let dialler = dialler.clone().for_node(friend.as_str());
+        Box::pin(async move { dialler.connect(&endpoint).await })
+    })
+}
+
+/// How friends are reached.
+#[derive(Clone)]
+pub struct Way {
+    /// Opens connections.
+    pub connect: Connect,
+    /// The token that calls carry.
+    pub bearer: Bearer,
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Way").field("bearer", &self.bearer).finish_non_exhaustive()
+    }
 }
 
 /// Keeps a stream to `friend` until `stop` is cancelled. `waker` is the dialler that the state
@@ -52,7 +77,7 @@ pub async fn dial(
     shared: Arc<Shared>,
     friend: NodeName,
     address: String,
-    connect: Connect,
+    way: Way,
     waker: Waker,
     stop: CancellationToken,
 ) {
@@ -71,13 +96,13 @@ pub async fn dial(
             return;
         }
         let attempt = tokio::select! {
-            attempt = open(&connect, &address) => attempt,
+            attempt = open(&way.connect, &friend, &address) => attempt,
             () = stop.cancelled() => return,
         };
         let wait = match attempt {
             Ok(channel) => {
                 let begun = Instant::now();
-                let ended = run(&shared, &friend, channel, &stop).await;
+                let ended = run(&shared, &friend, channel, &way.bearer, &stop).await;
                 was_reachable = true;
                 backoff.after_stream(begun.elapsed());
                 if ended.is_refusal() && last_refusal != ended.detail {
@@ -88,7 +113,7 @@ pub async fn dial(
                 shared.with(|state, _| state.dial_failed(&friend, ended.detail));
                 backoff.after_failure(refused).max(asked.min(MAX_ASKED))
             }
-            Err(error) => {
+            Err(Failed { error, refused }) => {
                 // Once for each time it goes away, not once an attempt.
                 if std::mem::replace(&mut was_reachable, false) {
                     info!(%node, peer = %friend, %address, %error, "peer unreachable, will keep trying");
@@ -96,7 +121,7 @@ pub async fn dial(
                     debug!(%node, peer = %friend, %address, %error, "peer still unreachable");
                 }
                 shared.with(|state, _| state.dial_failed(&friend, error));
-                backoff.after_failure(false)
+                backoff.after_failure(refused)
             }
         };
         tokio::select! {
@@ -117,9 +142,9 @@ async fn no_stream(shared: &Shared, friend: &NodeName, waker: &Waker) {
 
 /// Opens a connection of its own: a stalled stream must never hold up other calls, and the
 /// address is resolved anew each time.
-async fn open(connect: &Connect, address: &str) -> Result<Channel, String> {
+async fn open(connect: &Connect, friend: &NodeName, address: &str) -> Result<Channel, Failed> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| format!("bad address: {error}"))?
+        .map_err(|error| Failed { error: format!("bad address: {error}"), refused: true })?
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE.0)
@@ -127,23 +152,39 @@ async fn open(connect: &Connect, address: &str) -> Result<Channel, String> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1);
-    connect(endpoint).await.map_err(|error| with_causes(&error.to_string(), &error))
+    connect(friend.clone(), endpoint).await.map_err(|error| Failed {
+        error: with_causes(&error.to_string(), &error),
+        refused: is_refused(&error),
+    })
+}
+
+/// Why a connection did not come up.
+struct Failed {
+    error: String,
+    /// Whether it will not until an operator acts.
+    refused: bool,
 }
 
 async fn run(
     shared: &Arc<Shared>,
     friend: &NodeName,
     channel: Channel,
+    bearer: &Bearer,
     stop: &CancellationToken,
 ) -> Ended {
-    let mut client = GossipClient::new(channel)
+    let mut client = GossipClient::with_interceptor(channel, bearer.clone())
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (outbound, frames) = mpsc::channel(PIPE_FRAMES);
     let call = timeout(CONNECT, client.propagate(ReceiverStream::new(frames)));
     let inbound = match stop.run_until_cancelled(call).await {
         Some(Ok(Ok(response))) => response.into_inner(),
-        Some(Ok(Err(status))) => return Ended::broken(describe(&status)),
+        Some(Ok(Err(status))) => {
+            let refused = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
+                || is_refused(&status);
+            let end = if refused { Ended::not_allowed } else { Ended::broken };
+            return end(describe(&status));
+        }
         Some(Err(_)) => return Ended::broken("accepts connections and does not answer".into()),
         None => return Ended::broken("the node stops".into()),
     };

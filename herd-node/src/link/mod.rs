@@ -5,5 +5,5 @@ mod backoff;
 mod dial;
 mod pump;
 
-pub use dial::{Connect, dial, over_tcp};
+pub use dial::{Connect, Way, dial, over_tcp};
 pub use pump::{Frames, PIPE_FRAMES, pump};

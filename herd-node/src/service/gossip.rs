@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
 use super::draining;
+use crate::front::{Caller, Remote};
 use crate::herd::link::Link;
 use crate::link::{PIPE_FRAMES, pump};
 use crate::shared::Shared;
@@ -49,14 +50,16 @@ impl Gossip for GossipService {
         if self.stop.is_cancelled() {
             return Err(draining());
         }
-        let remote = request.remote_addr().map(|address| address.to_string()).unwrap_or_default();
+        let remote = request.extensions().get::<Remote>();
+        let remote = remote.map(|remote| remote.address.to_string()).unwrap_or_default();
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
         let inbound = request.into_inner();
         let (outbound, frames) = mpsc::channel(PIPE_FRAMES);
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         let abort = self.abort.clone();
         self.links.spawn(abort.run_until_cancelled_owned(async move {
             let waker = shared.waker();
-            let link = Link::accepted(waker.token(), shared.now());
+            let link = Link::accepted(waker.token(), shared.now()).speaking_for(caller.speaks_for);
             let ended = pump(&shared, link, &waker, inbound, outbound, &stop).await;
             let expected = [Reason::Duplicate, Reason::Draining];
             if ended.said_here && !expected.contains(&ended.reason) {

@@ -3,12 +3,13 @@ use std::sync::Arc;
 use herd_proto::v1::locations_server::Locations;
 use herd_proto::{ClientId, Report, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::report_stream::{Answers, answers};
 use super::watch::{Changes, Watchers};
-use super::{draining, unknown_client};
+use super::{draining, not_for, unknown_client};
 use crate::durability::Durability;
+use crate::front::Caller;
 use crate::shared::Shared;
 
 /// `herd.v1.Locations`.
@@ -32,6 +33,10 @@ impl LocationsService {
     }
 }
 
+fn may_report_for(extensions: &Extensions, client: &ClientId) -> bool {
+    extensions.get::<Caller>().is_none_or(|caller| caller.may_report_for(client))
+}
+
 #[tonic::async_trait]
 impl Locations for LocationsService {
     async fn report(
@@ -47,6 +52,10 @@ impl Locations for LocationsService {
             invalid_argument(&violations)
         };
         let report = Report::from_request(request.get_ref()).map_err(refused)?;
+        if !may_report_for(request.extensions(), &report.client) {
+            self.shared.with(|state, _| state.count_refused());
+            return Err(Status::permission_denied(not_for(&report.client)));
+        }
         let (taken, change) =
             self.shared.with(|state, now| (state.report(now, report), state.changes()));
         let (record, applied) = taken.map_err(|violations| invalid_argument(&violations))?;
@@ -60,9 +69,10 @@ impl Locations for LocationsService {
         &self,
         request: Request<Streaming<v1::ReportStreamRequest>>,
     ) -> Result<Response<Answers>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
         let requests = request.into_inner();
         let (shared, durability) = (Arc::clone(&self.shared), self.durability.clone());
-        Ok(Response::new(answers(shared, durability, requests, self.stop.clone())))
+        Ok(Response::new(answers(shared, durability, caller, requests, self.stop.clone())))
     }
 
     async fn get(

@@ -29,6 +29,11 @@ fn unknown_client(client: &ClientId) -> Status {
     Status::with_error_details(tonic::Code::NotFound, message, details)
 }
 
+/// Why a report was refused whose client is not among those of the caller's token.
+fn not_for(client: &ClientId) -> String {
+    format!("this token may not report for {client}")
+}
+
 /// UNAVAILABLE for a stream that ends because the node stops.
 fn draining() -> Status {
     Status::unavailable("the node is stopping, ask another one")

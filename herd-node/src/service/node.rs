@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use herd_admin::Readiness;
+use herd_edge::{Refusals, Tls, TlsState};
 use herd_proto::{NodeName, Timestamp, v1};
 use tonic::{Request, Response, Status};
 
@@ -24,6 +25,10 @@ pub struct NodeFacts {
     pub watchers: Arc<Watchers>,
     /// Whether the node takes traffic.
     pub ready: Arc<AtomicBool>,
+    /// The node's certificates; `None` for plain text.
+    pub tls: Option<Arc<Tls>>,
+    /// What was refused.
+    pub refusals: Arc<Refusals>,
 }
 
 impl NodeFacts {
@@ -68,6 +73,7 @@ impl v1::node_server::Node for NodeService {
         status.start_time = Some(start_time.into());
         status.places = Some(self.facts.places.status());
         status.store = Some(self.facts.durability.status());
+        status.tls = self.facts.tls.as_ref().map(|tls| tls_status(&tls.state()));
         status.watchers = self.facts.watchers.open() as u32;
         status.ready = self.facts.ready.load(Ordering::Relaxed);
         Ok(Response::new(status))
@@ -122,6 +128,14 @@ fn peer_status(state: &State, name: &NodeName, peer: &Peer) -> v1::PeerStatus {
         round_trip: peer.heard.round_trip.and_then(wire_duration),
         clock_skew: peer.heard.clock_skew_nanos.map(signed_duration),
         last_error: peer.last_error.clone(),
+    }
+}
+
+fn tls_status(state: &TlsState) -> v1::TlsStatus {
+    v1::TlsStatus {
+        not_after: state.not_after.map(Into::into),
+        healthy: state.last_error.is_empty(),
+        last_error: state.last_error.clone(),
     }
 }
 

@@ -10,8 +10,9 @@ use herd_proto::{MAX_BATCH, Report, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::draining;
+use super::{draining, not_for};
 use crate::durability::Durability;
+use crate::front::Caller;
 use crate::shared::Shared;
 
 /// Most bytes of words about refused reports in one answer, which must stay well below the limit
@@ -31,12 +32,13 @@ const AHEAD: usize = 8;
 pub(super) fn answers(
     shared: Arc<Shared>,
     durability: Durability,
+    caller: Caller,
     requests: Streaming<v1::ReportStreamRequest>,
     stop: CancellationToken,
 ) -> Answers {
     let until_stop = requests.take_until(stop.clone().cancelled_owned());
     let applied = until_stop.map(move |request| {
-        let applied = request.and_then(|request| answer(&shared, &request));
+        let applied = request.and_then(|request| answer(&shared, &caller, &request));
         let durability = durability.clone();
         async move {
             let (response, change) = applied?;
@@ -52,6 +54,7 @@ pub(super) fn answers(
 /// comes the change that must be kept before it is given.
 fn answer(
     shared: &Shared,
+    caller: &Caller,
     request: &v1::ReportStreamRequest,
 ) -> Result<(v1::ReportStreamResponse, u64), Status> {
     let count = request.reports.len();
@@ -60,7 +63,15 @@ fn answer(
         return Err(invalid_argument(&Violations::one("reports", rule)));
     }
     // Checked before the lock is taken.
-    let reports: Vec<_> = request.reports.iter().map(Report::from_request).collect();
+    let checked = |request| {
+        let report = Report::from_request(request)?;
+        if caller.may_report_for(&report.client) {
+            Ok(report)
+        } else {
+            Err(Violations::one("client_id", not_for(&report.client)))
+        }
+    };
+    let reports: Vec<_> = request.reports.iter().map(checked).collect();
     Ok(shared.with(|state, now| {
         let (mut applied, mut failures, mut budget) = (0, Vec::new(), MAX_WORDS);
         for (index, report) in reports.into_iter().enumerate() {

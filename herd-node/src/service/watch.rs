@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use herd_edge::{Reason, Refusals};
 use herd_proto::{ClientId, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -29,12 +30,13 @@ const MAX_CHANGES: usize = 512;
 pub struct Watchers {
     open: AtomicUsize,
     max: usize,
+    refusals: Arc<Refusals>,
 }
 
 impl Watchers {
-    /// At most `max` at a time.
-    pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), max })
+    /// At most `max` at a time; `refusals` counts the others.
+    pub fn new(max: usize, refusals: Arc<Refusals>) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), max, refusals })
     }
 
     /// How many are there.
@@ -66,8 +68,10 @@ impl Watchers {
         interest: Interest,
         include_current: bool,
     ) -> Result<Watcher, Status> {
-        let place = Place::take(self)
-            .ok_or_else(|| Status::resource_exhausted("this node has too many watchers"))?;
+        let place = Place::take(self).ok_or_else(|| {
+            self.refusals.count(Reason::Watchers);
+            Status::resource_exhausted("this node has too many watchers")
+        })?;
         let waker = shared.waker();
         let (consumer, current) = shared.with(|state, _| {
             let consumer = state.subscribe(interest, Some(waker.token()));

@@ -9,7 +9,7 @@ use crate::support::{config, eventually, locations, report, start};
 #[tokio::test]
 async fn one_watcher_too_many_is_refused_until_another_leaves() {
     let mut settings = config("Bailey", &[]);
-    settings.max_watchers = 1;
+    settings.limits.max_watchers = 1;
     let node = Node::start(settings).await.unwrap();
     let mut client = locations(&node).await;
     let first = client.watch(WatchRequest::default()).await.unwrap();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod calls;
 mod durability;
 mod forget;
 #[cfg(target_os = "linux")]
@@ -13,3 +14,5 @@ mod propagate;
 mod shutdown;
 mod support;
 mod tidy;
+mod tls;
+mod tokens;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use herd_node::herd::order;
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::{Location, ReportRequest};
-use herd_proto::{ClientId, LocationRecord};
+use herd_proto::{ClientId, LocationRecord, NodeName};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep, timeout};
@@ -199,9 +199,11 @@ impl Driver {
     }
 
     async fn call(&mut self, node: usize, request: ReportRequest) -> Option<Location> {
-        let channel = match &self.channels[node] {
-            Some(channel) => channel.clone(),
-            None => connect()(Endpoint::from_shared(url(node)).ok()?).await.ok()?,
+        let channel = if let Some(channel) = &self.channels[node] {
+            channel.clone()
+        } else {
+            let name = NodeName::parse(&host(node)).ok()?;
+            connect()(name, Endpoint::from_shared(url(node)).ok()?).await.ok()?
         };
         self.channels[node] = Some(channel.clone());
         LocationsClient::new(channel).report(request).await.ok()?.into_inner().location

@@ -113,7 +113,7 @@ fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Socket>> + S
 
 /// Opens connections over the simulated network.
 pub(crate) fn connect() -> Connect {
-    Arc::new(|endpoint| {
+    Arc::new(|_friend, endpoint| {
         let connector = tower::service_fn(async |uri: Uri| {
             let host = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(PORT));
             TcpStream::connect(host).await.map(TokioIo::new)

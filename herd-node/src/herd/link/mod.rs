@@ -40,6 +40,8 @@ pub struct Link {
     phase: Phase,
     /// Whom this node meant to dial; `None` where the peer dialled.
     expected: Option<NodeName>,
+    /// The nodes for which the peer's certificate speaks; `None` where it has none to show.
+    speaks_for: Option<Vec<NodeName>>,
     /// What this node said it holds, once it has said Hello.
     hello_sent: Option<Holdings>,
     /// Set when the stream must end; sent once.
@@ -76,6 +78,11 @@ impl Ended {
         Self { reason: Reason::Unspecified, detail, said_here: false, retry_after: None }
     }
 
+    /// The end of a stream that the other end did not let begin.
+    pub fn not_allowed(detail: String) -> Self {
+        Self { reason: Reason::NotAllowed, ..Self::broken(detail) }
+    }
+
     /// Whether one end refused the other on grounds that will not change by themselves soon.
     pub fn is_refusal(&self) -> bool {
         let lasting = [
@@ -84,6 +91,7 @@ impl Ended {
             Reason::SameName,
             Reason::Overloaded,
             Reason::Protocol,
+            Reason::NotAllowed,
         ];
         lasting.contains(&self.reason)
     }
@@ -105,12 +113,19 @@ impl Link {
             token,
             phase: Phase::AwaitingHello,
             expected,
+            speaks_for: None,
             hello_sent: None,
             goodbye: None,
             draining: false,
             last_heard: now.monotonic,
             next_heartbeat: now.monotonic + HEARTBEAT,
         }
+    }
+
+    /// The same, of a peer whose certificate speaks for these nodes and no others.
+    #[must_use]
+    pub fn speaking_for(self, nodes: Option<Vec<NodeName>>) -> Self {
+        Self { speaks_for: nodes, ..self }
     }
 
     /// Who is woken when there may be something to transmit.
@@ -265,6 +280,10 @@ impl Link {
 
     fn meet(&mut self, state: &mut State, now: Now, hello: &v1::Hello) -> Step {
         let peer = hello::check(state, self.expected.as_ref(), hello)?;
+        if self.speaks_for.as_ref().is_some_and(|nodes| !nodes.contains(&peer)) {
+            let detail = format!("the certificate is not {peer}'s");
+            return Err((Reason::NotAllowed, detail));
+        }
         let link = ActiveLink {
             link: self.token,
             dialled_here: self.dialled_here(),

@@ -1,0 +1,150 @@
+//! The client's end: dials, and makes sure of who answers.
+
+use std::io;
+use std::sync::Arc;
+
+use http::Uri;
+use http::uri::Scheme;
+use hyper_util::rt::TokioIo;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{self, Channel, Endpoint};
+use tower::service_fn;
+
+use crate::Tls;
+use crate::names::{self, AnyOf};
+
+/// Opens gRPC connections to one server: in plain text, or with TLS.
+#[derive(Debug, Clone, Default)]
+pub struct Dialler {
+    tls: Option<Arc<Tls>>,
+    /// Names other than the host's under which the server may be known.
+    also: Vec<String>,
+}
+
+impl Dialler {
+    /// Opens connections with `tls`, or in plain text without.
+    pub fn new(tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, also: Vec::new() }
+    }
+
+    /// The same for a server whose certificate may be for `name` instead of its host: a node is
+    /// known by its name in the herd file.
+    #[must_use]
+    pub fn for_node(mut self, name: &str) -> Self {
+        self.also = vec![name.into()];
+        self
+    }
+
+    /// Opens a connection as `endpoint` describes it; its connect time-out holds for the
+    /// handshake, too.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, transport::Error> {
+        match &self.tls {
+            None => endpoint.connect().await,
+            Some(tls) => {
+                let (tls, also) = (Arc::clone(tls), self.also.clone());
+                let open = move |uri| open(Arc::clone(&tls), also.clone(), uri);
+                with_https(endpoint).connect_with_connector(service_fn(open)).await
+            }
+        }
+    }
+
+    /// A channel that opens its connection when it is used, and again whenever it has broken.
+    pub fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
+        match &self.tls {
+            None => endpoint.connect_lazy(),
+            Some(tls) => {
+                let (tls, also) = (Arc::clone(tls), self.also.clone());
+                let open = move |uri| open(Arc::clone(&tls), also.clone(), uri);
+                with_https(endpoint).connect_with_connector_lazy(service_fn(open))
+            }
+        }
+    }
+}
+
+/// The endpoint whose requests say that they come over TLS.
+fn with_https(endpoint: &Endpoint) -> Endpoint {
+    let mut parts = endpoint.uri().clone().into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    match Uri::from_parts(parts) {
+        Ok(origin) => endpoint.clone().origin(origin),
+        Err(_) => endpoint.clone(),
+    }
+}
+
+async fn open(
+    tls: Arc<Tls>,
+    also: Vec<String>,
+    uri: Uri,
+) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let invalid = |problem: &str| io::Error::new(io::ErrorKind::InvalidInput, problem.to_owned());
+    let authority = uri.authority().ok_or_else(|| invalid("no host"))?;
+    let port = authority.port_u16().ok_or_else(|| invalid("no port"))?;
+    let host = names::host(authority.as_str()).to_owned();
+    let accepted = AnyOf::of([&*host].into_iter().chain(also.iter().map(String::as_str)));
+    let config = tls.client(accepted).ok_or_else(|| invalid("no CA to check the server by"))?;
+    let name = ServerName::try_from(host.clone()).map_err(|_| invalid("bad host name"))?;
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(TokioIo::new(TlsConnector::from(config).connect(name, stream).await?))
+}
+
+/// Checks a server's certificate as usual, for any one of some names.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    pub(crate) inner: Arc<WebPkiServerVerifier>,
+    pub(crate) names: AnyOf,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _asked_for: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let check = |name: &ServerName<'_>| {
+            self.inner.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+        };
+        let mut refused = names::wrong_name();
+        for name in self.names.iter() {
+            match check(name) {
+                Ok(verified) => return Ok(verified),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,19 @@
+//! What stands before the services: who may connect, who may call what, and for how long.
+
+mod accept;
+mod access;
+mod connection;
+mod deadline;
+mod guard;
+mod layer;
+mod request_id;
+mod tokens;
+
+pub(crate) use accept::Acceptor;
+pub(crate) use access::{Access, Caller};
+pub(crate) use connection::Remote;
+pub(crate) use deadline::time_left;
+pub(crate) use guard::Guard;
+pub(crate) use layer::FrontLayer;
+pub(crate) use tokens::Tokens;
+pub use tokens::TokensError;

@@ -1,0 +1,68 @@
+//! What each call is promised: an end in time, a name, a clear refusal.
+
+use std::time::{Duration, Instant};
+
+use herd_node::Node;
+use herd_proto::v1::{GetRequest, ReportStreamRequest, WatchRequest};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
+
+use crate::support::{config, locations, report, start};
+
+/// Long enough for a busy machine to open a stream.
+const SHORT: Duration = Duration::from_millis(400);
+
+fn within<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(SHORT);
+    request
+}
+
+#[tokio::test]
+async fn streams_end_with_deadline_exceeded_when_their_callers_time_is_over() {
+    let node = start("Bailey", &[]).await;
+    let mut client = locations(&node).await;
+    let begun = Instant::now();
+    let mut changes = client.watch(within(WatchRequest::default())).await.unwrap().into_inner();
+    assert_eq!(changes.message().await.unwrap_err().code(), Code::DeadlineExceeded);
+    assert!(begun.elapsed() >= SHORT);
+
+    let (keep_open, requests) = tokio::sync::mpsc::channel(1);
+    keep_open.send(ReportStreamRequest { reports: vec![report("kiwi")] }).await.unwrap();
+    let stream = client.report_stream(within(ReceiverStream::new(requests))).await;
+    let mut answers = stream.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().applied, 1);
+    assert_eq!(answers.message().await.unwrap_err().code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn an_error_names_its_call() {
+    let node = start("Bailey", &[]).await;
+    let mut request = Request::new(GetRequest { client_id: "a b".into() });
+    request.metadata_mut().insert("x-request-id", "trace-7".parse().unwrap());
+    let status = locations(&node).await.get(request).await.unwrap_err();
+    assert_eq!(status.metadata().get("x-request-id").unwrap(), "trace-7");
+    let details = status.get_error_details();
+    assert_eq!(details.request_info().unwrap().request_id, "trace-7");
+    // What else the error says is still there.
+    assert_eq!(details.bad_request().unwrap().field_violations[0].field, "client_id");
+}
+
+#[tokio::test]
+async fn a_good_answer_has_a_name_too() {
+    let node = start("Bailey", &[]).await;
+    let answer = locations(&node).await.report(report("kiwi")).await.unwrap();
+    assert_eq!(answer.metadata().get("x-request-id").unwrap().len(), 16);
+}
+
+#[tokio::test]
+async fn a_call_too_many_is_shed_with_the_time_to_come_back() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_in_flight = 0;
+    let node = Node::start(settings).await.unwrap();
+    let status = locations(&node).await.report(report("kiwi")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let retry = status.get_error_details().retry_info().unwrap().retry_delay;
+    assert_eq!(retry, Some(Duration::from_millis(200)));
+}
