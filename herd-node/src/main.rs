@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use herd_edge::raise_file_limit;
 use herd_node::settings::ignore_empty_variables;
 use herd_node::telemetry::{self, LogSettings};
 use herd_node::{Config, Drained, Error, Node, Settings, terminated};
@@ -100,6 +101,7 @@ fn configure(args: &Args) -> Result<Config, Problems> {
 
 async fn run(config: Config) -> Result<Drained, Error> {
     let asked = terminated().map_err(Error::Signals)?;
+    raise_file_limit();
     let mut node = Node::start(config).await?;
     tokio::select! {
         signal = asked => info!(signal, "asked to stop"),

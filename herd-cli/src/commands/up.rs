@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
+use herd_edge::raise_file_limit;
 use herd_gateway::{Gateway, Upstream};
 use herd_node::telemetry::{self, LogSettings};
 use herd_node::{Config, Drained, Node, terminated};
@@ -33,6 +34,7 @@ pub(super) async fn run(
     let log = log_settings(args.log);
     let _flushes_when_dropped = telemetry::init(&log, &plan.log_name())
         .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
+    raise_file_limit();
     let mut herd = Herd::start(plan).await.map_err(Failure::Other)?;
     output.answer(&herd.view(&target))?;
     output.flush()?;
