@@ -24,7 +24,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use herd_proto::topology::Problems;
-use herd_proto::{LocationRecord, SearchQuery, v1};
+use herd_proto::{LocationRecord, Position, SearchQuery, v1};
 
 pub use self::key::{Key, KeyError};
 pub use self::settings::{
@@ -36,6 +36,14 @@ use self::fault::Fault;
 use self::google_legacy::GoogleLegacy;
 use self::page::Page;
 use self::provider::{Provider, Question};
+
+/// What is passed on of a provider's answer in the form of Nearby Search (legacy), cut to `count`
+/// results: its own text, except that runs of newlines are one and none is at the end. `None` for
+/// what is no such answer.
+pub fn cut_answer(body: Vec<u8>, count: usize) -> Option<String> {
+    let center = Position::from_degrees(0.0, 0.0).ok()?;
+    Page::read(body, center).ok().map(|page| page.text(count))
+}
 
 /// The node's source of places.
 #[derive(Debug)]
