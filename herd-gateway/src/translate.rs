@@ -102,12 +102,13 @@ pub(crate) enum CallFailure {
 impl From<&Status> for CallFailure {
     fn from(status: &Status) -> Self {
         match status.code() {
-            _ if timed_out(status) => Self::Places(PlacesFailure::Unreachable),
+            _ if timed_out(status) => Self::Places(PlacesFailure::TimedOut),
             // Only a status made on this side of the connection has a cause.
             _ if status.source().is_some() => Self::Lost,
             // The gateway's own token is at fault, and not the client's question.
             Code::Unauthenticated | Code::PermissionDenied => Self::Lost,
-            Code::Unavailable | Code::DeadlineExceeded => Self::Places(PlacesFailure::Unreachable),
+            Code::Unavailable => Self::Places(PlacesFailure::Unreachable),
+            Code::DeadlineExceeded => Self::Places(PlacesFailure::TimedOut),
             Code::ResourceExhausted => Self::Places(PlacesFailure::OverLimit),
             Code::FailedPrecondition => Self::Places(PlacesFailure::Denied),
             _ => Self::Refused,
@@ -165,7 +166,7 @@ mod tests {
     fn what_a_node_says_and_what_the_way_to_it_says_differ() {
         let said = |code| CallFailure::from(&Status::new(code, ""));
         assert_eq!(said(Code::Unavailable), CallFailure::Places(PlacesFailure::Unreachable));
-        assert_eq!(said(Code::DeadlineExceeded), CallFailure::Places(PlacesFailure::Unreachable));
+        assert_eq!(said(Code::DeadlineExceeded), CallFailure::Places(PlacesFailure::TimedOut));
         assert_eq!(said(Code::ResourceExhausted), CallFailure::Places(PlacesFailure::OverLimit));
         assert_eq!(said(Code::FailedPrecondition), CallFailure::Places(PlacesFailure::Denied));
         assert_eq!(said(Code::NotFound), CallFailure::Refused);
@@ -175,7 +176,7 @@ mod tests {
             CallFailure::from(&Status::from_error(error))
         };
         assert_eq!(met(Box::new(std::io::Error::other("gone"))), CallFailure::Lost);
-        let late = CallFailure::Places(PlacesFailure::Unreachable);
+        let late = CallFailure::Places(PlacesFailure::TimedOut);
         assert_eq!(met(Box::new(TimeoutExpired(()))), late);
     }
 }

@@ -39,6 +39,8 @@ pub fn places(out: &mut Vec<u8>, location: &LocationRecord, json: &str) {
 pub enum PlacesFailure {
     /// The provider could not be asked.
     Unreachable,
+    /// The provider was asked, and did not answer in time.
+    TimedOut,
     /// The provider refused the herd's credentials.
     Denied,
     /// The herd asked, or was asked, too often.
@@ -50,6 +52,7 @@ impl PlacesFailure {
     pub fn json(self) -> String {
         let (status, message) = match self {
             Self::Unreachable => ("UNKNOWN_ERROR", "The places provider could not be asked."),
+            Self::TimedOut => ("UNKNOWN_ERROR", "The places provider did not answer in time."),
             Self::Denied => ("REQUEST_DENIED", "The places provider refused the credentials."),
             Self::OverLimit => ("OVER_QUERY_LIMIT", "Too many questions about places."),
         };

@@ -41,7 +41,7 @@ async fn the_provider_failing_still_gives_the_location() {
     ask(address, iamat("kiwi")).await;
     for (code, status, message) in [
         (Code::Unavailable, "UNKNOWN_ERROR", "The places provider could not be asked."),
-        (Code::DeadlineExceeded, "UNKNOWN_ERROR", "The places provider could not be asked."),
+        (Code::DeadlineExceeded, "UNKNOWN_ERROR", "The places provider did not answer in time."),
         (Code::ResourceExhausted, "OVER_QUERY_LIMIT", "Too many questions about places."),
         (
             Code::FailedPrecondition,
@@ -94,7 +94,7 @@ async fn a_query_without_end_is_given_up() {
     let (_gateway, address) = start(Config { limits, ..config }).await;
     ask(address, iamat("kiwi")).await;
     script.behave(Behaviour { holds_queries: true, ..Behaviour::default() });
-    let message = "The places provider could not be asked.";
+    let message = "The places provider did not answer in time.";
     let expected = format!("{}{}", recorded("kiwi"), body("UNKNOWN_ERROR", message));
     assert_eq!(ask(address, "WHATSAT kiwi 10 5\n").await, expected);
 }
