@@ -72,6 +72,10 @@ pub struct FoundPlaces {
     pub status: String,
     /// Which provider answered.
     pub provider: String,
+    /// HTML that must be shown with the places: whose they are.
+    pub attributions: Vec<String>,
+    /// What the reader should know about the answer.
+    pub info_messages: Vec<String>,
 }
 
 impl Client {
@@ -187,6 +191,8 @@ impl Client {
             legacy_json: answer.legacy_json,
             status: answer.status,
             provider: answer.provider,
+            attributions: answer.attributions,
+            info_messages: answer.info_messages,
         })
     }
 

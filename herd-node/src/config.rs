@@ -153,12 +153,13 @@ fn read_data(reader: &mut Reader<'_>, settings: &Settings) -> Option<DataConfig>
 }
 
 /// Reads values and notes what is wrong with them.
-struct Reader<'a> {
-    problems: &'a mut Problems,
+pub(crate) struct Reader<'a> {
+    pub(crate) problems: &'a mut Problems,
 }
 
 impl Reader<'_> {
-    fn read<T>(
+    /// The value of a text; `default` where there is none, or a wrong one.
+    pub(crate) fn read<T>(
         &mut self,
         key: &str,
         text: Option<&str>,
@@ -173,7 +174,8 @@ impl Reader<'_> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// Reads a duration of at most [`MAX_DURATION`].
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|_| "must be a duration such as 500ms, 10s or 24h")?;
     if duration > MAX_DURATION {

@@ -30,4 +30,4 @@ pub use error::Error;
 pub use limits::Limits;
 pub use node::{Drained, Node};
 pub use settings::Settings;
-pub use shutdown::terminated;
+pub use shutdown::{at_hangups, terminated};

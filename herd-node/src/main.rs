@@ -5,12 +5,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
-use herd_edge::raise_file_limit;
 use herd_node::settings::ignore_empty_variables;
 use herd_node::telemetry::{self, LogSettings};
-use herd_node::{Config, Drained, Error, Node, Settings, terminated};
+use herd_node::{Config, Drained, Error, Node, Settings, at_hangups, terminated};
 use herd_proto::NodeName;
 use herd_proto::topology::{Problems, Topology};
 use tracing::info;
@@ -101,11 +101,13 @@ fn configure(args: &Args) -> Result<Config, Problems> {
 
 async fn run(config: Config) -> Result<Drained, Error> {
     let asked = terminated().map_err(Error::Signals)?;
-    raise_file_limit();
     let mut node = Node::start(config).await?;
+    let places = Arc::clone(node.places());
+    let reloads = at_hangups(async || places.reload().await).map_err(Error::Signals)?;
     tokio::select! {
         signal = asked => info!(signal, "asked to stop"),
         error = node.failed() => return Err(error),
+        never = reloads => match never {},
     }
     // Whoever asks again does not want to wait for the drain.
     let asked_again = terminated().map_err(Error::Signals)?;

@@ -1,5 +1,5 @@
 //! What `/metrics` tells of a node, read from its state at each scrape: nothing is counted twice,
-//! and a node that nobody scrapes spends nothing on it.
+//! and a node that nobody scrapes spends nothing on it. Places count for themselves.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub(crate) fn registry(shared: &Arc<Shared>, facts: &NodeFacts) -> Registry {
     registry.register("herd_build", "What runs here", Info::new(build));
     let node = NodeCollector { shared: Arc::clone(shared), facts: facts.clone() };
     registry.register_collector(Box::new(node));
+    facts.places.register(&mut registry);
     registry
 }
 

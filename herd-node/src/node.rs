@@ -61,6 +61,7 @@ pub struct Node {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     shared: Arc<Shared>,
+    places: Arc<Places>,
     health: Health,
     drain_grace: Duration,
     /// Closes the port.
@@ -182,7 +183,7 @@ impl Node {
             None => None,
             Some(address) => Some(listen(address).map_err(|cause| Error::Bind { address, cause })?),
         };
-        let places = Arc::new(Places::new(config.places.clone())?);
+        let places = Arc::new(Places::open(config.places.clone()).await?);
         let shared = Shared::new(identity(&config));
         shared.with(|state, now| {
             state.set_retention(config.retention);
@@ -202,6 +203,7 @@ impl Node {
             address,
             admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
             shared: Arc::clone(&shared),
+            places: Arc::clone(&places),
             health,
             drain_grace: config.drain_grace,
             stop_listening: CancellationToken::new(),
@@ -242,8 +244,7 @@ impl Node {
         let following = node.health.clone().follow_store(facts.durability);
         node.until_the_end(following);
         node.dial_friends(&config, &Way { connect, bearer: config.bearer.clone() });
-        let shared = Arc::clone(&node.shared);
-        node.until_the_end(expiry::run(shared));
+        node.until_the_end(expiry::run(Arc::clone(&node.shared)));
         if let Some(tls) = tls {
             node.until_the_end(async move { tls.follow().await });
         }
@@ -267,6 +268,11 @@ impl Node {
     /// The node's state, for whoever runs in the same process.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The node's places, to [reload](Places::reload) them.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// Closes the node's port when it is cancelled, and nothing else: a node that takes its place
@@ -310,6 +316,7 @@ impl Node {
         self.writers.close();
         let in_time = timeout_at(deadline, self.writers.wait()).await.is_ok() && in_time;
         self.health.close().await;
+        self.places.stop().await;
         self.stop_server.cancel();
         let server_done = async { while self.tasks.join_next().await.is_some() {} };
         let in_time = timeout_at(deadline, server_done).await.is_ok() && in_time;

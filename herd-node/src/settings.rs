@@ -128,17 +128,21 @@ impl Settings {
 }
 
 /// A number or a truth value may stand bare in TOML.
-fn scalar<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(crate) fn scalar<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Scalar {
         Text(String),
         Number(u64),
+        Fraction(f64),
         Truth(bool),
     }
     Ok(Some(match Scalar::deserialize(deserializer)? {
         Scalar::Text(text) => text,
         Scalar::Number(number) => number.to_string(),
+        Scalar::Fraction(number) => number.to_string(),
         Scalar::Truth(truth) => truth.to_string(),
     }))
 }

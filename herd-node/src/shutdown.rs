@@ -19,3 +19,20 @@ pub fn terminated() -> io::Result<impl Future<Output = &'static str>> {
         }
     })
 }
+
+/// Calls `reload` at each SIGHUP, one call after the other, for ever. The handler is in place
+/// once this function has returned its future.
+///
+/// # Errors
+/// When the operating system lets no handler be installed.
+pub fn at_hangups(
+    mut reload: impl AsyncFnMut(),
+) -> io::Result<impl Future<Output = std::convert::Infallible>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        loop {
+            hangup.recv().await;
+            reload().await;
+        }
+    })
+}

@@ -2,14 +2,16 @@
 
 use std::env;
 use std::fmt::Write as _;
+use std::future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use herd_edge::raise_file_limit;
 use herd_gateway::{Gateway, Upstream};
+use herd_node::places::Places;
 use herd_node::telemetry::{self, LogSettings};
-use herd_node::{Config, Drained, Node, terminated};
+use herd_node::{Config, Drained, Node, at_hangups, terminated};
 use herd_proto::NodeName;
 use herd_proto::topology::{NodeEntry, Problems};
 use serde::Serialize;
@@ -34,13 +36,14 @@ pub(super) async fn run(
     let log = log_settings(args.log);
     let _flushes_when_dropped = telemetry::init(&log, &plan.log_name())
         .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
-    raise_file_limit();
     let mut herd = Herd::start(plan).await.map_err(Failure::Other)?;
     output.answer(&herd.view(&target))?;
     output.flush()?;
+    let reloads = reloads(herd.places.clone());
     tokio::select! {
         signal = asked_to_stop => output.note(&format!("{signal}: stopping")),
         failure = herd.failed() => return Err(Failure::Other(failure)),
+        Err(failure) = reloads => return Err(failure),
     }
     let again = terminated().map_err(|error| Failure::Other(error.into()))?;
     tokio::select! {
@@ -53,6 +56,20 @@ pub(super) async fn run(
             Ok(ExitCode::Failure)
         }
     }
+}
+
+/// Reads the file of places again at each SIGHUP. Without such a file a hangup ends the herd, as
+/// whoever closes the terminal expects.
+async fn reloads(places: Vec<Arc<Places>>) -> Result<(), Failure> {
+    if !places.iter().any(|places| places.has_file()) {
+        return future::pending().await;
+    }
+    let reload = async || {
+        for places in &places {
+            places.reload().await;
+        }
+    };
+    match at_hangups(reload).map_err(|error| Failure::Other(error.into()))?.await {}
 }
 
 /// Quiet in a terminal; with a log directory, everything that an operator wants to read later.
@@ -140,6 +157,7 @@ struct Herd {
     stop: CancellationToken,
     /// Each closes a node's port.
     ports: Vec<CancellationToken>,
+    places: Vec<Arc<Places>>,
     gateway: Gateway,
 }
 
@@ -147,7 +165,7 @@ impl Herd {
     /// Starts everything or nothing.
     async fn start(plan: Plan) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
-        let (mut addresses, mut admin) = (Vec::new(), Vec::new());
+        let (mut addresses, mut admin, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let (mut nodes, mut ports) = (JoinSet::new(), Vec::new());
         for config in plan.nodes {
             let name = config.name.clone();
@@ -155,6 +173,7 @@ impl Herd {
             addresses.push((name, node.address()));
             admin.push(node.admin_address());
             ports.push(node.stop_listening());
+            places.push(Arc::clone(node.places()));
             nodes.spawn(watch_over(node, stop.clone()));
         }
         let mut gateway = plan.gateway;
@@ -165,7 +184,7 @@ impl Herd {
             }
         }
         let gateway = Gateway::start(gateway).await?;
-        Ok(Self { addresses, admin, nodes, stop, ports, gateway })
+        Ok(Self { addresses, admin, nodes, stop, ports, places, gateway })
     }
 
     async fn failed(&mut self) -> anyhow::Error {

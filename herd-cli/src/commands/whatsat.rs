@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use herd_cli::FoundPlaces;
 use herd_proto::{SearchQuery, v1};
 use serde::Serialize;
@@ -38,6 +40,9 @@ struct Found {
     /// The provider's outcome, such as OK.
     status: String,
     provider: String,
+    /// HTML: whose the places are.
+    attributions: Vec<String>,
+    info_messages: Vec<String>,
     places: Vec<PlaceView>,
 }
 
@@ -70,6 +75,8 @@ impl From<FoundPlaces> for Found {
             location: (&found.location).into(),
             status: found.status,
             provider: found.provider,
+            attributions: found.attributions,
+            info_messages: found.info_messages,
             places: found.places.into_iter().map(place).collect(),
         }
     }
@@ -96,10 +103,15 @@ impl Answer for Found {
             printable(&self.provider),
             printable(&self.status),
         );
-        if rows.is_empty() {
-            return summary;
+        let mut text = String::new();
+        if !rows.is_empty() {
+            text += &table(["DISTANCE", "NAME", "TYPE", "VICINITY"], &rows);
         }
-        table(["DISTANCE", "NAME", "TYPE", "VICINITY"], &rows) + &summary
+        text += &summary;
+        for note in self.info_messages.iter().chain(&self.attributions) {
+            let _ = writeln!(text, "{}", printable(note));
+        }
+        text
     }
 
     fn parts(&self) -> Option<Vec<(&'static str, Value)>> {

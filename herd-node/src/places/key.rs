@@ -2,14 +2,14 @@ use std::fmt;
 
 /// A provider's API key. It can be used, but neither printed nor serialised.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(String);
+pub(super) struct Key(String);
 
 impl Key {
     /// Longest key, in bytes. Google's have 39.
-    pub const MAX_BYTES: usize = 1024;
+    pub(super) const MAX_BYTES: usize = 1024;
 
     /// Takes a key as typed or read from a file; white space around it is dropped.
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
+    pub(super) fn parse(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
         if text.is_empty() {
             Err(KeyError::Empty)
@@ -36,7 +36,7 @@ impl fmt::Debug for Key {
 
 /// Why a text is no [`Key`]. Never quotes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub(super) enum KeyError {
     /// Nothing but white space.
     #[error("is empty")]
     Empty,

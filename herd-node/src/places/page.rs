@@ -16,6 +16,7 @@ use super::sphere::distance_meters;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Page {
     status: String,
+    notes: Notes,
     /// One for each result.
     places: Vec<v1::Place>,
     text: String,
@@ -23,6 +24,15 @@ pub(super) struct Page {
     results: Vec<Range<usize>>,
     /// What stands between the brackets of the list of results.
     list: Range<usize>,
+}
+
+/// What an answer says beside its results.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Notes {
+    /// HTML that must be shown with the results: whose they are.
+    pub(super) attributions: Vec<String>,
+    /// What the reader should know about the answer.
+    pub(super) info_messages: Vec<String>,
 }
 
 impl Page {
@@ -46,42 +56,84 @@ impl Page {
             brackets.start + 1..brackets.end - 1
         });
         let results = raw.iter().map(|result| range_of(result.get())).collect();
-        let places = raw.iter().map(|result| read_place(result.get(), center)).collect();
+        let place = |result: &&RawValue| serde_json::from_str(result.get()).unwrap_or(Value::Null);
+        let places = raw.iter().map(|result| read_place(&place(result), center)).collect();
+        let notes = Notes {
+            attributions: read_texts(envelope.html_attributions),
+            info_messages: read_texts(envelope.info_messages),
+        };
         let status = envelope.status;
-        Ok(Self { status, places, text, results, list })
+        Ok(Self { status, notes, places, text, results, list })
     }
 
-    /// Writes an answer of our own. `results` are pairs of a place and its JSON in the
-    /// [`classic`] layout, two levels deep.
-    pub(super) fn compose<'a>(
-        attribution: &str,
+    /// Writes an answer of our own, in the [`classic`] layout. `results` are objects of Nearby
+    /// Search (legacy); none at all is ZERO_RESULTS.
+    pub(super) fn compose(notes: Notes, results: &[Value], center: Position) -> Self {
+        let status = if results.is_empty() { "ZERO_RESULTS" } else { "OK" };
+        Self::write(status, None, notes, results, center)
+    }
+
+    /// Writes the answer of a provider that turns the question down, in Google's words.
+    pub(super) fn refusal(status: &str, message: &str) -> Self {
+        let nowhere = Position::default();
+        Self::write(status, Some(message), Notes::default(), &[], nowhere)
+    }
+
+    fn write(
         status: &str,
-        found: impl Iterator<Item = (v1::Place, &'a str)>,
+        error_message: Option<&str>,
+        notes: Notes,
+        found: &[Value],
+        center: Position,
     ) -> Self {
-        let attributions = classic::write(&Value::from(vec![attribution]), 1);
-        let mut text =
-            format!("{{\n   \"html_attributions\" : {attributions},\n   \"results\" : [");
-        let list_start = text.len();
-        let (mut places, mut results) = (Vec::new(), Vec::new());
-        for (place, json) in found {
-            text.push_str(if places.is_empty() { "\n      " } else { ",\n      " });
-            let start = text.len();
-            text.push_str(json);
-            results.push(start..text.len());
-            places.push(place);
+        let mut text = String::from("{\n");
+        let mut member = |key: &str, value: Value| {
+            text.extend(["   \"", key, "\" : ", &classic::write(&value, 1), ",\n"]);
+        };
+        if let Some(message) = error_message {
+            member("error_message", message.into());
         }
-        if !places.is_empty() {
+        member("html_attributions", notes.attributions.clone().into());
+        if !notes.info_messages.is_empty() {
+            member("info_messages", notes.info_messages.clone().into());
+        }
+        text.push_str("   \"results\" : [");
+        let list_start = text.len();
+        let mut results = Vec::with_capacity(found.len());
+        for value in found {
+            text.push_str(if results.is_empty() { "\n      " } else { ",\n      " });
+            let start = text.len();
+            text.push_str(&classic::write(value, 2));
+            results.push(start..text.len());
+        }
+        if !results.is_empty() {
             text.push_str("\n   ");
         }
         let list = list_start..text.len();
-        let status_text = Value::from(status).to_string();
-        text.extend(["],\n   \"status\" : ", &status_text, "\n}"]);
-        Self { status: status.into(), places, text, results, list }
+        text.extend(["],\n   \"status\" : ", &Value::from(status).to_string(), "\n}"]);
+        let places = found.iter().map(|value| read_place(value, center)).collect();
+        Self { status: status.into(), notes, places, text, results, list }
     }
 
     /// The outcome in Google's words.
     pub(super) fn status(&self) -> &str {
         &self.status
+    }
+
+    /// Whether there is at least one result.
+    pub(super) fn has_results(&self) -> bool {
+        !self.results.is_empty()
+    }
+
+    /// What it says beside its results.
+    pub(super) fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    /// How many bytes it takes, about.
+    pub(super) fn weight(&self) -> usize {
+        // The typed list says less than the text does.
+        2 * self.text.len() + size_of::<Self>()
     }
 
     /// The first `count` places.
@@ -107,8 +159,17 @@ impl Page {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
+    html_attributions: Option<&'a RawValue>,
+    #[serde(borrow)]
+    info_messages: Option<&'a RawValue>,
+    #[serde(borrow)]
     results: Option<&'a RawValue>,
     status: String,
+}
+
+/// A list of texts; whatever else stands there is passed on in the JSON, but not typed.
+fn read_texts(list: Option<&RawValue>) -> Vec<String> {
+    list.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default()
 }
 
 /// Makes runs of newlines one, and drops those at the end: the text protocol ends an answer
@@ -125,8 +186,7 @@ fn squeeze_newlines(mut text: String) -> String {
 }
 
 /// Reads what can be read of a result.
-fn read_place(json: &str, center: Position) -> v1::Place {
-    let value: Value = serde_json::from_str(json).unwrap_or_default();
+fn read_place(value: &Value, center: Position) -> v1::Place {
     let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let location = &value["geometry"]["location"];
     let degrees = location["lat"].as_f64().zip(location["lng"].as_f64());
@@ -229,20 +289,37 @@ mod tests {
 
     #[test]
     fn our_own_answer_reads_back_and_is_cut_like_any_other() {
-        let place = |name: &str| v1::Place { name: name.into(), ..v1::Place::default() };
-        let found = [(place("a"), "{\n         \"name\" : \"a\"\n      }"), (place("b"), "{}")];
-        let page = Page::compose("who \"wrote\" it", "OK", found.into_iter());
-        assert_eq!(read(&page.text(20)).unwrap().text, page.text);
+        let notes = || Notes {
+            attributions: vec!["who \"wrote\" it".into()],
+            info_messages: vec!["a note".into()],
+        };
+        let found = [json!({"name": "a"}), json!({})];
+        let page = Page::compose(notes(), &found, center());
+        assert_eq!(read(&page.text(20)).unwrap(), page);
         let value: Value = serde_json::from_str(&page.text(1)).unwrap();
         assert_eq!(classic::write(&value, 0), page.text(1));
         assert_eq!(value["results"], json!([{"name": "a"}]));
-        let none = Page::compose("x", "ZERO_RESULTS", std::iter::empty());
-        assert_eq!(none.text(20), Page::compose("x", "ZERO_RESULTS", found_none()).text(0));
+        let none = Page::compose(notes(), &[], center());
+        assert_eq!(none.status(), "ZERO_RESULTS");
         assert!(none.text(20).contains("\"results\" : [],\n"));
+        assert_eq!(page.text(0), none.text(0).replace("ZERO_RESULTS", "OK"));
     }
 
-    fn found_none() -> impl Iterator<Item = (v1::Place, &'static str)> {
-        std::iter::once((v1::Place::default(), "{}"))
+    #[test]
+    fn a_refusal_of_our_own_is_laid_out_as_googles() {
+        let page = Page::refusal("REQUEST_DENIED", "No.");
+        let expected = "{\n   \"error_message\" : \"No.\",\n   \"html_attributions\" : [],\n   \
+                        \"results\" : [],\n   \"status\" : \"REQUEST_DENIED\"\n}";
+        assert_eq!(page.text(20), expected);
+        assert_eq!(read(expected).unwrap(), page);
+    }
+
+    #[test]
+    fn what_is_said_beside_the_results_is_read_where_it_is_text() {
+        let text =
+            json!({"html_attributions": ["x"], "info_messages": 5, "status": "ZERO_RESULTS"});
+        let notes = Notes { attributions: vec!["x".into()], info_messages: Vec::new() };
+        assert_eq!(read(&text.to_string()).unwrap().notes, notes);
     }
 
     proptest! {

@@ -1,8 +1,10 @@
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{self, BoxFuture};
 use herd_proto::{LocationRecord, Position};
+use tokio::time::Instant;
 
 use super::fault::Fault;
 use super::page::Page;
@@ -15,15 +17,34 @@ pub(super) trait Provider: fmt::Debug + Send + Sync {
     /// Its name in settings and answers.
     fn name(&self) -> &'static str;
 
-    /// Looks for places; gives up after `time_left`, or after its own limits.
+    /// Looks for places; gives up at `deadline`, or at its own limits.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the question up; nothing is left behind.
+    /// Dropping the future takes nothing from other callers.
     fn nearby<'a>(
         &'a self,
         question: &'a Question,
-        time_left: Option<Duration>,
-    ) -> BoxFuture<'a, Result<Page, Fault>>;
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Arc<Page>, Fault>>;
+
+    /// Ends what runs in the background, and waits until it has.
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        future::ready(()).boxed()
+    }
+}
+
+impl<P: Provider + ?Sized> Provider for Arc<P> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn nearby<'a>(
+        &'a self,
+        question: &'a Question,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Arc<Page>, Fault>> {
+        (**self).nearby(question, deadline)
+    }
 }
 
 /// What a provider is asked. It holds no client's name: none may leave the herd.
@@ -44,6 +65,11 @@ impl Question {
         let center_text = query_text(&location.position_text().to_string())
             .unwrap_or_else(|| format!("{},{}", center.latitude(), center.longitude()));
         Self { center, center_text, radius_meters }
+    }
+
+    /// Equal for questions that an upstream cannot tell apart.
+    pub(super) fn identity(&self) -> String {
+        format!("{};{}", self.center_text, self.radius_text())
     }
 
     /// The radius as plain decimal text, rounded to a micrometre: kilometres times 1,000 in

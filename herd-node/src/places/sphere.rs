@@ -24,13 +24,14 @@ pub(super) fn distance_meters(from: Position, to: Position) -> f64 {
 /// An immutable set of points, each with the number it was given.
 #[derive(Debug)]
 pub(super) struct SphereIndex {
-    tree: RTree<GeomWithData<[f64; 3], (Position, usize)>>,
+    // Numbers are kept small: there may be millions.
+    tree: RTree<GeomWithData<[f64; 3], (Position, u32)>>,
 }
 
 impl SphereIndex {
     /// Numbers the points in their order, from 0.
     pub(super) fn new(points: impl IntoIterator<Item = Position>) -> Self {
-        let points = points.into_iter().enumerate();
+        let points = (0..).zip(points);
         let entry = |(number, at)| GeomWithData::new(on_unit_sphere(at), (at, number));
         Self { tree: RTree::bulk_load(points.map(entry).collect()) }
     }
@@ -46,7 +47,7 @@ impl SphereIndex {
         let chord = 2.0 * half_angle.sin() * (1.0 + 1e-9) + CHORD_SLACK;
         self.tree
             .locate_within_distance(on_unit_sphere(center), chord * chord)
-            .map(move |entry| (entry.data.1, distance_meters(center, entry.data.0)))
+            .map(move |entry| (entry.data.1 as usize, distance_meters(center, entry.data.0)))
             .filter(move |(_, distance)| *distance <= radius_meters)
     }
 }

@@ -157,6 +157,7 @@ fn public_messages() -> Vec<Case> {
         legacy_json: "{}".into(),
         status: "OK".into(),
         provider: "embedded".into(),
+        ..Default::default()
     };
     vec![
         case("location", location()),

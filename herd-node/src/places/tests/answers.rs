@@ -4,11 +4,9 @@ use std::io::Write as _;
 use herd_proto::v1;
 use serde_json::{Value, json};
 
-use super::stand_in::{After, StandIn};
+use super::stand_in::{After, Reply, StandIn};
 use super::*;
 use crate::places::classic;
-
-const JSON: &[(&str, &str)] = &[("content-type", "application/json; charset=UTF-8")];
 
 fn answer(count: usize) -> Value {
     let results: Vec<_> = (0..count)
@@ -53,8 +51,8 @@ async fn search(places: &Places, max_results: u32) -> v1::SearchResponse {
 
 #[tokio::test]
 async fn the_question_is_googles_with_the_clients_own_decimals() {
-    let google = StandIn::answering(200, JSON, answer(0).to_string()).await;
-    let places = places_at(google.address, limits());
+    let google = StandIn::answering(Reply::new(200, answer(0).to_string())).await;
+    let places = places_at(google.address, limits()).await;
     for (position, radius_meters, expected) in [
         ("+34.068930-118.445127", 10_000.0, "location=34.068930,-118.445127&radius=10000"),
         ("+27.5916+086.5640", 2500.0, "location=27.5916,86.5640&radius=2500"),
@@ -74,8 +72,8 @@ async fn the_answer_is_the_providers_bytes_cut_to_the_bound() {
     let layouts = [classic::write(&whole, 0), newer(&whole, 0).trim().into(), whole.to_string()];
     for text in layouts {
         let body = format!("{text}\n\n\n");
-        let google = StandIn::answering(200, JSON, body).await;
-        let places = places_at(google.address, limits());
+        let google = StandIn::answering(Reply::new(200, body)).await;
+        let places = places_at(google.address, limits()).await;
         for bound in [0, 1, 5, 6, 20] {
             let answered = search(&places, bound).await;
             let kept = 6.min(bound as usize);
@@ -101,8 +99,8 @@ async fn a_cut_answer_looks_as_if_google_had_sent_no_more() {
             Value::to_string,
         ];
         for layout in layouts {
-            let google = StandIn::answering(200, JSON, layout(&answer(20))).await;
-            let answered = search(&places_at(google.address, limits()), bound).await;
+            let google = StandIn::answering(Reply::new(200, layout(&answer(20)))).await;
+            let answered = search(&places_at(google.address, limits()).await, bound).await;
             assert_eq!(answered.legacy_json, layout(&answer(bound as usize)));
         }
     }
@@ -110,8 +108,8 @@ async fn a_cut_answer_looks_as_if_google_had_sent_no_more() {
 
 #[tokio::test]
 async fn the_typed_list_has_distances_and_the_views_are_filled_as_asked() {
-    let google = StandIn::answering(200, JSON, answer(2).to_string()).await;
-    let places = places_at(google.address, limits());
+    let google = StandIn::answering(Reply::new(200, answer(2).to_string())).await;
+    let places = places_at(google.address, limits()).await;
     let full = search(&places, 20).await;
     assert_eq!((&*full.status, &*full.provider), ("OK", "google-legacy"));
     assert_eq!(full.location, Some((&westwood()).into()));
@@ -135,8 +133,8 @@ async fn googles_own_words_pass_and_refusals_show_in_the_status() {
         ("UNKNOWN_ERROR", false),
     ] {
         let body = classic::write(&json!({"results": [], "status": word}), 0);
-        let google = StandIn::answering(200, JSON, body.clone()).await;
-        let places = places_at(google.address, limits());
+        let google = StandIn::answering(Reply::new(200, body.clone())).await;
+        let places = places_at(google.address, limits()).await;
         assert!(places.status().healthy);
         let answered = search(&places, 20).await;
         assert_eq!((&*answered.status, answered.legacy_json), (word, body));
@@ -148,8 +146,8 @@ async fn googles_own_words_pass_and_refusals_show_in_the_status() {
 #[tokio::test]
 async fn an_answer_that_quotes_the_key_is_passed_without_it() {
     let body = json!({"error_message": format!("bad key {KEY}"), "status": "REQUEST_DENIED"});
-    let google = StandIn::answering(403, JSON, body.to_string()).await;
-    let answered = search(&places_at(google.address, limits()), 20).await;
+    let google = StandIn::answering(Reply::new(403, body.to_string())).await;
+    let answered = search(&places_at(google.address, limits()).await, 20).await;
     assert!(answered.legacy_json.contains("bad key [redacted]"), "{}", answered.legacy_json);
 }
 
@@ -158,9 +156,9 @@ async fn a_compressed_answer_is_unpacked() {
     let text = answer(3).to_string();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(text.as_bytes()).unwrap();
-    let packed = [("content-type", "application/json"), ("content-encoding", "gzip")];
-    let google = StandIn::answering(200, packed.to_vec().leak(), gzip.finish().unwrap()).await;
-    assert_eq!(search(&places_at(google.address, limits()), 20).await.legacy_json, text);
+    let packed = Reply::new(200, gzip.finish().unwrap()).with("content-encoding", "gzip");
+    let google = StandIn::answering(packed).await;
+    assert_eq!(search(&places_at(google.address, limits()).await, 20).await.legacy_json, text);
 }
 
 #[tokio::test]
@@ -169,7 +167,7 @@ async fn a_server_that_closes_after_each_answer_is_asked_again() {
     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
     let reply = format!("{head}content-length: {}\r\n\r\n{text}", text.len());
     let google = StandIn::sending(reply, After::Close).await;
-    let places = places_at(google.address, limits());
+    let places = places_at(google.address, limits()).await;
     for _ in 0..3 {
         assert_eq!(search(&places, 20).await.legacy_json, text);
     }
@@ -177,9 +175,9 @@ async fn a_server_that_closes_after_each_answer_is_asked_again() {
 
 #[tokio::test]
 async fn two_nodes_in_one_process_have_each_their_own_places() {
-    let google = StandIn::answering(500, JSON, "").await;
-    let network = places_at(google.address, limits());
-    let built_in = Places::new(PlacesConfig::default()).unwrap();
+    let google = StandIn::answering(Reply::new(500, "")).await;
+    let network = places_at(google.address, limits()).await;
+    let built_in = Places::open(PlacesConfig::default()).await.unwrap();
     network.search(&westwood(), &query(5), None).await.unwrap_err();
     let answered = search(&built_in, 5).await;
     assert_eq!((&*answered.provider, &*answered.status), ("embedded", "OK"));

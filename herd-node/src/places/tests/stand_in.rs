@@ -1,10 +1,14 @@
-//! Servers that stand in for Google: a polite one, and one that sends any bytes it is told.
+//! Servers that stand in for the providers: a polite one that answers over proper HTTP, and one
+//! that sends any bytes it is told.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -12,8 +16,43 @@ use tokio::task::JoinSet;
 /// Stops when it is dropped.
 pub(super) struct StandIn {
     pub(super) address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     _tasks: JoinSet<()>,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Path and query.
+    pub(super) target: String,
+    /// Method, headers and body, in lines; only of the polite one.
+    pub(super) whole: String,
+}
+
+/// One answer of the polite one.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    pub(super) code: u16,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
+    pub(super) after: Duration,
+}
+
+impl Reply {
+    pub(super) fn new(code: u16, body: impl Into<Vec<u8>>) -> Self {
+        let json = ("content-type", "application/json; charset=UTF-8".into());
+        Self { code, headers: vec![json], body: body.into(), after: Duration::ZERO }
+    }
+
+    /// With one more header.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn after(self, after: Duration) -> Self {
+        Self { after, ..self }
+    }
 }
 
 /// What the raw one does after its bytes.
@@ -22,25 +61,44 @@ pub(super) enum After {
     Close,
     /// Says nothing more, and keeps the connection.
     Hold,
+    /// Breaks the connection off without a goodbye.
+    Reset,
+    /// Sends a byte more now and then.
+    Drip,
 }
 
 impl StandIn {
-    /// Answers every question alike, over proper HTTP.
-    pub(super) async fn answering(
-        code: u16,
-        headers: &'static [(&'static str, &'static str)],
-        body: impl Into<Vec<u8>>,
-    ) -> Self {
+    /// Answers every question alike.
+    pub(super) async fn answering(reply: Reply) -> Self {
+        Self::playing(vec![reply]).await
+    }
+
+    /// Gives one answer after the other, and the last one from then on.
+    pub(super) async fn playing(replies: Vec<Reply>) -> Self {
         let (listener, address) = listen().await;
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, body) = (Arc::clone(&asked), body.into());
-        let app = Router::new().fallback(move |uri: Uri| {
-            log.lock().unwrap().push(uri.to_string());
-            let pair =
-                |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-            let headers: HeaderMap = headers.iter().map(pair).collect();
-            std::future::ready((StatusCode::from_u16(code).unwrap(), headers, body.clone()))
-        });
+        let log = Arc::clone(&asked);
+        let app = Router::new().fallback(
+            async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
+                let mut whole = format!("{method}\n");
+                for (name, value) in &headers {
+                    let _ = writeln!(whole, "{name}: {}", value.to_str().unwrap());
+                }
+                whole.push_str(str::from_utf8(&body).unwrap());
+                let number = {
+                    let mut log = log.lock().unwrap();
+                    log.push(Asked { target: uri.to_string(), whole });
+                    log.len()
+                };
+                let reply = replies[number.min(replies.len()) - 1].clone();
+                tokio::time::sleep(reply.after).await;
+                let headers = reply.headers.iter().map(|(name, value)| {
+                    (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+                });
+                let headers: HeaderMap = headers.collect();
+                (StatusCode::from_u16(reply.code).unwrap(), headers, reply.body)
+            },
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { address, asked, _tasks: tasks }
@@ -50,27 +108,58 @@ impl StandIn {
     pub(super) async fn sending(bytes: impl Into<Vec<u8>>, after: After) -> Self {
         let (listener, address) = listen().await;
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, bytes) = (Arc::clone(&asked), bytes.into());
+        let (log, bytes) = (Arc::clone(&asked), Arc::new(bytes.into()));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
-            let mut held = Vec::new();
+            let mut connections = JoinSet::new();
             loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let target = read_target(&mut stream).await;
-                log.lock().unwrap().push(target);
-                // The client may hang up before it has read all.
-                let _ = stream.write_all(&bytes).await;
-                if after == After::Hold {
-                    held.push(stream);
-                }
+                let (stream, _) = listener.accept().await.unwrap();
+                let (log, bytes) = (Arc::clone(&log), Arc::clone(&bytes));
+                connections.spawn(serve_raw(stream, log, bytes, after));
             }
         });
         Self { address, asked, _tasks: tasks }
     }
 
+    /// Each request so far.
+    pub(super) fn requests(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
     /// The path and query of each request so far.
     pub(super) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.requests().into_iter().map(|asked| asked.target).collect()
+    }
+
+    /// How many requests there were.
+    pub(super) fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+async fn serve_raw(
+    mut stream: TcpStream,
+    log: Arc<Mutex<Vec<Asked>>>,
+    bytes: Arc<Vec<u8>>,
+    after: After,
+) {
+    let target = read_target(&mut stream).await;
+    log.lock().unwrap().push(Asked { target, whole: String::new() });
+    // The client may hang up before it has read all.
+    let _ = stream.write_all(&bytes).await;
+    match after {
+        After::Close => {}
+        After::Hold => std::future::pending().await,
+        After::Reset => {
+            // What was sent must arrive before the reset that would overtake it.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            stream.set_zero_linger().unwrap();
+        }
+        After::Drip => {
+            while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
 }
 
@@ -85,6 +174,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
+/// Reads a head; one at a time, as the bodies of this test's requests are short and unread.
 async fn read_target(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,0 +1,118 @@
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tower::retry::budget::{Budget as _, TpsBudget};
+
+use super::verdict::Verdict;
+
+/// Most times that one question is asked again.
+const MAX_RETRIES: u32 = 2;
+
+/// Upper bound of the first wait; it doubles up to [`MAX_DELAY`].
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+
+const MAX_DELAY: Duration = Duration::from_secs(1);
+
+/// How long a question counts towards what may be asked again.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+
+/// Retries a second that are always allowed, so that a quiet node can retry at all.
+const MIN_RETRIES_PER_SECOND: u32 = 3;
+
+/// Retries for each question beyond that. When everything fails, retries must not double the load.
+const RETRIES_PER_QUESTION: f32 = 0.1;
+
+/// Decides what is asked again, and when.
+#[derive(Debug)]
+pub(super) struct RetryPolicy {
+    budget: TpsBudget,
+}
+
+impl RetryPolicy {
+    pub(super) fn new() -> Self {
+        let budget = TpsBudget::new(BUDGET_WINDOW, MIN_RETRIES_PER_SECOND, RETRIES_PER_QUESTION);
+        Self { budget }
+    }
+
+    /// Counts a question that is asked for the first time.
+    pub(super) fn first_try(&self) {
+        self.budget.deposit();
+    }
+
+    /// How long to wait before asking again after `retries` retries; `None` to give up. The wait is
+    /// drawn evenly below its bound, so that nodes that failed together do not ask together.
+    ///
+    /// `time_left` is what the question may still take.
+    pub(super) fn delay(
+        &self,
+        verdict: Verdict,
+        retries: u32,
+        time_left: Duration,
+    ) -> Option<Duration> {
+        let wanted = match verdict {
+            Verdict::Failed { again: true, retry_after } => {
+                let bound = FIRST_DELAY.saturating_mul(1 << retries.min(10)).min(MAX_DELAY);
+                retry_after.unwrap_or_else(|| rand::rng().random_range(Duration::ZERO..=bound))
+            }
+            Verdict::Throttled { retry_after: Some(asked) } => asked,
+            _ => return None,
+        };
+        let allowed = retries < MAX_RETRIES && wanted < time_left && self.budget.withdraw();
+        allowed.then_some(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGAIN: Verdict = Verdict::Failed { again: true, retry_after: None };
+    const LONG: Duration = Duration::from_secs(4);
+
+    #[tokio::test(start_paused = true)]
+    async fn two_retries_after_jittered_waits_and_no_more() {
+        let mut longest = [Duration::ZERO; 2];
+        for _ in 0..200 {
+            let policy = RetryPolicy::new();
+            for (retries, longest) in longest.iter_mut().enumerate() {
+                let delay = policy.delay(AGAIN, retries as u32, LONG).unwrap();
+                *longest = delay.max(*longest);
+            }
+            assert_eq!(policy.delay(AGAIN, 2, LONG), None);
+        }
+        for (longest, bound) in longest.into_iter().zip([FIRST_DELAY, FIRST_DELAY * 2]) {
+            assert!(longest <= bound && longest > bound / 2, "{longest:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_may_go_better_is_asked_again_and_only_in_time() {
+        let policy = RetryPolicy::new();
+        let failed = Verdict::Failed { again: false, retry_after: None };
+        let silent = Verdict::Throttled { retry_after: None };
+        for verdict in [Verdict::Answered, Verdict::Unjudged, Verdict::Refused, failed, silent] {
+            assert_eq!(policy.delay(verdict, 0, LONG), None, "{verdict:?}");
+        }
+        let asked = Some(Duration::from_secs(2));
+        for verdict in [
+            Verdict::Throttled { retry_after: asked },
+            Verdict::Failed { again: true, retry_after: asked },
+        ] {
+            assert_eq!(policy.delay(verdict, 0, LONG), asked);
+            assert_eq!(policy.delay(verdict, 0, Duration::from_secs(2)), None, "too late");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_everything_fails_retries_run_out() {
+        let policy = RetryPolicy::new();
+        let retries = (0..1000)
+            .filter(|_| {
+                policy.first_try();
+                policy.delay(AGAIN, 0, LONG).is_some()
+            })
+            .count();
+        // A tenth of the questions, and the reserve of one window.
+        assert!((100..=160).contains(&retries), "{retries} of 1000");
+    }
+}
