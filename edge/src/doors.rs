@@ -32,18 +32,22 @@ impl Doors {
     /// # Errors
     /// Which limit is reached.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Place, Reason> {
-        let network = network(address);
+        let mut place = self.enter_unknown()?;
+        place.comes_from(address)?;
+        Ok(place)
+    }
+
+    /// Takes a place for a connection of which a proxy has yet to say whence it comes.
+    ///
+    /// # Errors
+    /// There are too many connections in all.
+    pub fn enter_unknown(self: &Arc<Self>) -> Result<Place, Reason> {
         let mut open = self.lock();
         if open.all >= self.max {
             return Err(Reason::Connections);
         }
-        let here = open.by_address.entry(network).or_default();
-        if *here >= self.max_per_address {
-            return Err(Reason::ConnectionsPerAddress);
-        }
-        *here += 1;
         open.all += 1;
-        Ok(Place { doors: Arc::clone(self), network })
+        Ok(Place { doors: Arc::clone(self), network: None })
     }
 
     /// How many connections are open.
@@ -60,17 +64,36 @@ impl Doors {
 #[derive(Debug)]
 pub struct Place {
     doors: Arc<Doors>,
-    network: IpAddr,
+    network: Option<IpAddr>,
+}
+
+impl Place {
+    /// Notes whence the connection comes, which is done once.
+    ///
+    /// # Errors
+    /// There are too many from there.
+    pub fn comes_from(&mut self, address: IpAddr) -> Result<(), Reason> {
+        let network = network(address);
+        let mut open = self.doors.lock();
+        let here = open.by_address.entry(network).or_default();
+        if *here >= self.doors.max_per_address {
+            return Err(Reason::ConnectionsPerAddress);
+        }
+        *here += 1;
+        self.network = Some(network);
+        Ok(())
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.doors.lock();
         open.all -= 1;
-        if let Some(here) = open.by_address.get_mut(&self.network) {
+        let Some(network) = self.network else { return };
+        if let Some(here) = open.by_address.get_mut(&network) {
             *here -= 1;
             if *here == 0 {
-                open.by_address.remove(&self.network);
+                open.by_address.remove(&network);
             }
         }
     }

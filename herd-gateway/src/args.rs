@@ -32,9 +32,19 @@ pub struct Args {
     /// Nodes behind the one port, as host:port or http://host:port [default: the herd file's]
     #[arg(long, env = "HERD_GATEWAY_UPSTREAM", value_name = "ADDRESS", value_delimiter = ',')]
     pub upstream: Vec<String>,
-    /// Most open connections [default: 10000]
-    #[arg(long, env = "HERD_GATEWAY_MAX_CONNECTIONS", value_name = "COUNT")]
-    pub max_connections: Option<String>,
+    /// What bounds the gateway
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Text ports' certificate, PEM; with it, text clients speak TLS [default: plain text]
+    #[arg(long, env = "HERD_TEXT_TLS_CERT", value_name = "FILE")]
+    pub text_tls_cert: Option<String>,
+    /// The certificate's private key, PEM
+    #[arg(long, env = "HERD_TEXT_TLS_KEY", value_name = "FILE")]
+    pub text_tls_key: Option<String>,
+    /// Whether clients come through balancers that speak PROXY protocol 2; true or false. Then
+    /// nobody gets in without its header [default: false]
+    #[arg(long, env = "HERD_PROXY_PROTOCOL", value_name = "BOOL")]
+    pub proxy_protocol: Option<String>,
     /// Write every text line in and out to NODE.log in this directory
     #[arg(long, env = "HERD_LOG_DIR", value_name = "DIR")]
     pub log_dir: Option<String>,
@@ -62,6 +72,32 @@ pub struct Args {
     /// Print the resulting configuration and exit
     #[arg(long)]
     pub print_config: bool,
+}
+
+/// What bounds a gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct LimitArgs {
+    /// Most open connections [default: 20000]
+    #[arg(long, env = "HERD_GATEWAY_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<String>,
+    /// Of these, most from one address [default: no limit of its own]
+    #[arg(long, env = "HERD_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
+    pub max_connections_per_address: Option<String>,
+    /// Longest line that may be a command [default: 8192]
+    #[arg(long, env = "HERD_MAX_LINE_BYTES", value_name = "BYTES")]
+    pub max_line_bytes: Option<String>,
+    /// Most lines a second of one connection [default: any number]
+    #[arg(long, env = "HERD_MAX_LINE_RATE", value_name = "COUNT")]
+    pub max_line_rate: Option<String>,
+    /// How long a client may say nothing between lines [default: 10m]
+    #[arg(long, env = "HERD_IDLE_TIMEOUT", value_name = "DURATION")]
+    pub idle_timeout: Option<String>,
+    /// How long a line may take from its first byte to its end [default: 20s]
+    #[arg(long, env = "HERD_LINE_TIMEOUT", value_name = "DURATION")]
+    pub line_timeout: Option<String>,
+    /// How long a client may take no byte of its answers [default: 30s]
+    #[arg(long, env = "HERD_WRITE_TIMEOUT", value_name = "DURATION")]
+    pub write_timeout: Option<String>,
 }
 
 #[cfg(test)]

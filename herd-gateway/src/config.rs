@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use herd_edge::{Hidden, TlsFiles};
+use herd_edge::{Hidden, Pair, TlsFiles};
 use herd_proto::NodeName;
+
+use crate::line::MAX_COMMAND_BYTES;
 
 /// What a gateway serves, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,11 @@ pub struct Config {
     ///
     /// Longer than any command takes; keep it below the 30 s that Kubernetes gives a pod.
     pub drain_grace: Duration,
+    /// The text ports' certificate; `None` for plain text.
+    pub text_tls: Option<Pair>,
+    /// Whether text clients come through balancers that speak PROXY protocol, version 2. Then
+    /// connections without its header are refused, so that nobody can pretend.
+    pub proxy_protocol: bool,
     /// The files by which nodes are spoken to with TLS; without a CA it is plain text.
     pub tls: TlsFiles,
     /// The file of the gateway's own token.
@@ -78,8 +85,26 @@ pub struct UpstreamNode {
 /// What bounds a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most open connections on all ports; further ones are closed at once. Default 10,000.
+    /// Most open connections on all ports; further ones are closed at once. Default 20,000: an
+    /// idle one costs some 3 KB.
     pub max_connections: usize,
+    /// Of these, most from one address (IPv4) or /64 network (IPv6). As many as there are, unless
+    /// set: behind a balancer all clients have one address, unless it speaks PROXY protocol.
+    pub max_connections_per_address: usize,
+    /// Longest line that is looked at as a command; longer ones are copied back with `? `. Default
+    /// 8 KiB: the longest operands have some 1,300 bytes.
+    pub max_line_bytes: usize,
+    /// Most lines a second of one connection, in bursts of up to a second's worth; it is not read
+    /// from meanwhile. Default `None`, for any number: clients share in turns, so that one that
+    /// sends much takes nothing from others.
+    pub max_line_rate: Option<u32>,
+    /// A client that sends nothing for this long between lines is dropped. Default 10 min, which
+    /// frees the place of those who forgot to leave; a client can come back at any time.
+    pub idle: Duration,
+    /// A line that is not finished this long after its first byte ends the connection. Default
+    /// 20 s: a line fits into one packet, and whoever sends it byte by byte holds a place for
+    /// nothing.
+    pub partial_line: Duration,
     /// A client that takes no byte of its answers for this long is dropped. Default 30 s: far
     /// more than a bad network needs, little enough to free what a stopped reader holds.
     pub write_stall: Duration,
@@ -97,7 +122,12 @@ impl Config {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 10_000,
+            max_connections: 20_000,
+            max_connections_per_address: 20_000,
+            max_line_bytes: MAX_COMMAND_BYTES,
+            max_line_rate: None,
+            idle: Duration::from_mins(10),
+            partial_line: Duration::from_secs(20),
             write_stall: Duration::from_secs(30),
             report_timeout: Duration::from_secs(5),
             search_timeout: Duration::from_secs(5),

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::{io, mem};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use herd_edge::Reason;
 use herd_proto::v1;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time;
+use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::Port;
-use crate::line::{Command, Decoder, Iamat, MAX_COMMAND_BYTES, Piece, Whatsat, answer};
+use crate::line::{Command, Decoder, Iamat, Piece, Whatsat, answer};
 use crate::line_log::Direction;
+use crate::pace::Pace;
+use crate::stream::Stream;
 use crate::translate::{self, Found, Recorded};
 
 /// Lines that one connection may have answered before others get their turn, and reports in its
@@ -34,10 +35,15 @@ const OUTPUT_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Connection {
     id: u64,
-    stream: TcpStream,
+    stream: Stream,
     port: Arc<Port>,
     decoder: Decoder,
     out: Vec<u8>,
+    /// Whether the last reading ended at its limit, so that more may be there already.
+    more: bool,
+    /// Lines that have ended.
+    lines: u32,
+    pace: Option<Pace>,
 }
 
 /// A line of a run of reports, in its place among them.
@@ -62,8 +68,10 @@ enum Input {
 }
 
 impl Connection {
-    pub(crate) fn new(id: u64, stream: TcpStream, port: Arc<Port>) -> Self {
-        Self { id, stream, port, decoder: Decoder::default(), out: Vec::new() }
+    pub(crate) fn new(id: u64, stream: Stream, port: Arc<Port>) -> Self {
+        let decoder = Decoder::new(port.limits.max_line_bytes);
+        let pace = port.limits.max_line_rate.map(Pace::new);
+        Self { id, stream, port, decoder, out: Vec::new(), more: false, lines: 0, pace }
     }
 
     /// Answers until the client has sent everything or is gone, or until `stop`; then what was
@@ -73,21 +81,52 @@ impl Connection {
     /// The connection broke, or the client did not read for longer than the write limit.
     pub(crate) async fn serve(mut self, stop: &CancellationToken) -> io::Result<()> {
         let mut stopping = false;
+        let (mut heard, mut begun) = (Instant::now(), None);
         while !stopping {
-            let input = if let Some(input) = stop.run_until_cancelled(self.read()).await {
-                input?
-            } else {
-                stopping = true;
-                self.read_what_is_there()?
+            let limits = self.port.limits;
+            let (end, reason) = match begun {
+                Some(begun) => (begun + limits.partial_line, Reason::PartialLine),
+                None => (heard + limits.idle, Reason::Idle),
+            };
+            let read = time::timeout_at(end, self.read());
+            let input = match stop.run_until_cancelled(read).await {
+                Some(Ok(input)) => input?,
+                Some(Err(_)) => {
+                    self.port.refusals.count(reason);
+                    self.port.log(self.id, Direction::Note, b"said nothing for too long");
+                    break;
+                }
+                None => {
+                    stopping = true;
+                    self.read_what_is_there()?
+                }
             };
             if input == Input::Ended {
                 self.decoder.end_input();
                 stopping = true;
             }
+            let lines_before = self.lines;
             self.answer_all().await?;
             self.decoder.compact();
+            heard = Instant::now();
+            begun = if self.decoder.is_inside_line() {
+                // A line that was begun before stays begun until it ends.
+                begun.filter(|_| self.lines == lines_before).or(Some(heard))
+            } else {
+                None
+            };
+            self.keep_pace(stop, self.lines.wrapping_sub(lines_before)).await;
         }
         self.stream.shutdown().await
+    }
+
+    /// Pauses after lines that came too fast. What the client sends meanwhile waits in the
+    /// kernel's buffers, and in its own.
+    async fn keep_pace(&mut self, stop: &CancellationToken, lines: u32) {
+        if let Some(pause) = self.pace.as_mut().and_then(|pace| pace.came(lines)) {
+            self.port.refusals.count(Reason::ConnectionRate);
+            stop.run_until_cancelled(time::sleep_until(pause)).await;
+        }
     }
 
     /// Waits for input and reads what has arrived, up to the limit. No buffer is held while
@@ -96,43 +135,39 @@ impl Connection {
     /// # Cancel safety
     /// Nothing that was read is lost.
     async fn read(&mut self) -> io::Result<Input> {
-        self.stream.readable().await?;
-        let buffer = self.decoder.input();
-        let mut room = FIRST_READ_BYTES;
-        let mut taken = 0;
         loop {
-            buffer.reserve(room);
-            let space = buffer.capacity() - buffer.len();
-            let count = if taken == 0 {
-                self.stream.read_buf(buffer).await?
-            } else {
-                match self.stream.try_read_buf(buffer) {
-                    Ok(count) => count,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error),
-                }
-            };
-            taken += count;
-            if count == 0 {
-                return Ok(Input::Ended);
+            if !self.more {
+                self.stream.readable().await?;
             }
-            if count < space || taken >= INPUT_BYTES_MAX {
-                break;
+            let (input, taken) = self.take_in()?;
+            if input == Input::Ended || taken > 0 {
+                return Ok(input);
             }
-            room = (room * 2).min(INPUT_BYTES_MAX - taken);
         }
-        Ok(Input::Some)
     }
 
     /// Reads without waiting. An incomplete line that the client may still be typing is left.
     fn read_what_is_there(&mut self) -> io::Result<Input> {
-        let buffer: &mut BytesMut = self.decoder.input();
-        buffer.reserve(INPUT_BYTES_MAX);
-        match self.stream.try_read_buf(buffer) {
-            Ok(0) => Ok(Input::Ended),
-            Ok(_) => Ok(Input::Some),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Input::Some),
-            Err(error) => Err(error),
+        self.take_in().map(|(input, _)| input)
+    }
+
+    /// Reads what is there, up to the limit, and says how much it was.
+    fn take_in(&mut self) -> io::Result<(Input, usize)> {
+        let buffer = self.decoder.input();
+        let (mut room, mut taken) = (FIRST_READ_BYTES, 0);
+        self.more = false;
+        loop {
+            buffer.reserve(room);
+            match self.stream.try_read(buffer)? {
+                None => return Ok((Input::Some, taken)),
+                Some(0) => return Ok((Input::Ended, taken)),
+                Some(count) => taken += count,
+            }
+            if taken >= INPUT_BYTES_MAX {
+                self.more = true;
+                return Ok((Input::Some, taken));
+            }
+            room = (room * 2).min(INPUT_BYTES_MAX - taken);
         }
     }
 
@@ -156,7 +191,10 @@ impl Connection {
                     self.out.extend_from_slice(&part);
                     self.flush_if_large().await?;
                 }
-                Piece::LongEnd => self.out.push(b'\n'),
+                Piece::LongEnd => {
+                    self.lines = self.lines.wrapping_add(1);
+                    self.out.push(b'\n');
+                }
             }
         }
         self.settle(&mut run).await?;
@@ -166,7 +204,7 @@ impl Connection {
     }
 
     async fn answer_line(&mut self, run: &mut Run, line: Bytes) -> io::Result<()> {
-        debug_assert!(line.len() <= MAX_COMMAND_BYTES);
+        self.lines = self.lines.wrapping_add(1);
         self.port.log(self.id, Direction::In, &line);
         match Command::parse(&line) {
             Command::Blank => return Ok(()),
@@ -241,9 +279,12 @@ impl Connection {
         let out = mem::take(&mut self.out);
         let mut rest = &out[..];
         while !rest.is_empty() {
-            let written = time::timeout(self.port.write_stall, self.stream.write(rest))
+            let written = time::timeout(self.port.limits.write_stall, self.stream.write(rest))
                 .await
-                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "client does not read"))??;
+                .map_err(|_| {
+                    self.port.refusals.count(Reason::WriteStall);
+                    io::Error::new(io::ErrorKind::TimedOut, "client does not read")
+                })??;
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }

@@ -3,14 +3,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herd_edge::{Bearer, ClientAuth, Dialler, Tls};
-use tokio::sync::Semaphore;
+use herd_edge::{Bearer, ClientAuth, Dialler, Doors, Refusals, Tls, TlsFiles};
 use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, Upstream};
+use crate::config::{Config, Limits, Upstream};
 use crate::error::Error;
 use crate::line_log::{Direction, LineLog};
 use crate::listener::{self, Listener};
@@ -20,13 +19,19 @@ use crate::upstream::{self, Choice, LinkLimits, NodeLink, Way};
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) choice: Choice,
-    pub(crate) write_stall: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) refusals: Arc<Refusals>,
     log: Option<LineLog>,
 }
 
 impl Port {
-    pub(crate) fn new(choice: Choice, write_stall: Duration, log: Option<LineLog>) -> Self {
-        Self { choice, write_stall, log }
+    pub(crate) fn new(
+        choice: Choice,
+        limits: Limits,
+        refusals: Arc<Refusals>,
+        log: Option<LineLog>,
+    ) -> Self {
+        Self { choice, limits, refusals, log }
     }
 
     /// Writes to the line log, if there is one.
@@ -47,8 +52,8 @@ pub struct Gateway {
     links: JoinSet<()>,
     stop_listening: CancellationToken,
     stop_links: CancellationToken,
-    permits: Arc<Semaphore>,
-    max_connections: usize,
+    doors: Arc<Doors>,
+    refusals: Arc<Refusals>,
     drain_grace: Duration,
 }
 
@@ -73,14 +78,24 @@ impl Gateway {
             None => None,
             Some(_) => Some(Tls::load(config.tls.clone(), ClientAuth::None, Tls::HTTP2).await?),
         };
-        if let Some(tls) = tls.clone() {
+        let dialler = Dialler::new(tls.clone());
+        let nodes = dial_all(&config, &dialler, &bearer, &mut links, &stop_links)?;
+        let text_tls = match &config.text_tls {
+            None => None,
+            Some(pair) => {
+                let files = TlsFiles { pair: Some(pair.clone()), ca: None };
+                Some(Tls::load(files, ClientAuth::None, &[]).await?)
+            }
+        };
+        for tls in [tls.clone(), text_tls.clone()].into_iter().flatten() {
             let stop = stop_links.clone();
             links.spawn(async move {
                 stop.run_until_cancelled(tls.follow()).await;
             });
         }
-        let nodes = dial_all(&config, &Dialler::new(tls), &bearer, &mut links, &stop_links)?;
-        let permits = Arc::new(Semaphore::new(config.limits.max_connections));
+        let Limits { max_connections, max_connections_per_address, .. } = config.limits;
+        let doors = Doors::new(max_connections, max_connections_per_address);
+        let refusals = Arc::new(Refusals::default());
         let mut bound = Vec::new();
         for port in &config.ports {
             let socket = listener::bind(port.listen).map_err(|source| Error::Bind {
@@ -100,14 +115,15 @@ impl Gateway {
                     })?)
                 }
             };
-            let write_stall = config.limits.write_stall;
-            let shared = Arc::new(Port::new(choice, write_stall, log));
-            let permits = Arc::clone(&permits);
-            bound.push((
-                port.upstream.clone(),
-                address,
-                Listener { socket, port: shared, permits },
-            ));
+            let port_of = Port::new(choice, config.limits, Arc::clone(&refusals), log);
+            let listener = Listener {
+                socket,
+                port: Arc::new(port_of),
+                doors: Arc::clone(&doors),
+                tls: text_tls.clone(),
+                proxied: config.proxy_protocol,
+            };
+            bound.push((port.upstream.clone(), address, listener));
         }
         let mut listeners = JoinSet::new();
         let mut addresses = Vec::new();
@@ -122,8 +138,8 @@ impl Gateway {
             links,
             stop_listening,
             stop_links,
-            permits,
-            max_connections: config.limits.max_connections,
+            doors,
+            refusals,
             drain_grace: config.drain_grace,
         })
     }
@@ -133,13 +149,17 @@ impl Gateway {
         self.addresses.clone()
     }
 
+    /// What was refused or cut off so far.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     /// Stops accepting, answers what was received, closes. Takes at most the drain grace.
     pub async fn stop(mut self) -> Drained {
         self.stop_listening.cancel();
         let all = async { while self.listeners.join_next().await.is_some() {} };
         let drained = time::timeout(self.drain_grace, all).await.is_ok();
-        let connections_cut =
-            if drained { 0 } else { self.max_connections - self.permits.available_permits() };
+        let connections_cut = if drained { 0 } else { self.doors.open() };
         if connections_cut > 0 {
             warn!(connections_cut, "drain grace is over");
         }

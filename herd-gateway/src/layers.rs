@@ -1,5 +1,6 @@
 //! The layers of settings, and the reading of each one.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use herd_proto::NodeName;
 use herd_proto::topology::{NodeEntry, Problems, Topology};
 use toml::Value;
 
-use crate::args::Args;
+use crate::args::{Args, LimitArgs};
 use crate::config::{Config, Limits, TextPort, Upstream, UpstreamNode};
 use crate::settings::LogFormat;
 
@@ -21,7 +22,10 @@ pub(crate) struct Layered {
     pub(crate) nodes: Vec<String>,
     pub(crate) listen: Option<String>,
     pub(crate) upstream: Vec<String>,
-    pub(crate) max_connections: Option<String>,
+    pub(crate) limits: LimitArgs,
+    pub(crate) text_tls_cert: Option<String>,
+    pub(crate) text_tls_key: Option<String>,
+    pub(crate) proxy_protocol: Option<String>,
     pub(crate) log_dir: Option<String>,
     pub(crate) log_format: Option<String>,
     pub(crate) log: Option<String>,
@@ -39,11 +43,23 @@ impl Layered {
             let mut set = |setting: &mut Option<String>| match value {
                 Value::String(text) => *setting = Some(text.clone()),
                 Value::Integer(number) => *setting = Some(number.to_string()),
+                Value::Boolean(truth) => *setting = Some(truth.to_string()),
                 _ => problems.add(format_args!("herd file, [gateway]: {key} must be a string")),
             };
             match key.as_str() {
                 "listen" => set(&mut layer.listen),
-                "max_connections" => set(&mut layer.max_connections),
+                "max_connections" => set(&mut layer.limits.max_connections),
+                "max_connections_per_address" => {
+                    set(&mut layer.limits.max_connections_per_address);
+                }
+                "max_line_bytes" => set(&mut layer.limits.max_line_bytes),
+                "max_line_rate" => set(&mut layer.limits.max_line_rate),
+                "idle_timeout" => set(&mut layer.limits.idle_timeout),
+                "line_timeout" => set(&mut layer.limits.line_timeout),
+                "write_timeout" => set(&mut layer.limits.write_timeout),
+                "text_tls_cert" => set(&mut layer.text_tls_cert),
+                "text_tls_key" => set(&mut layer.text_tls_key),
+                "proxy_protocol" => set(&mut layer.proxy_protocol),
                 "log_dir" => set(&mut layer.log_dir),
                 "log_format" => set(&mut layer.log_format),
                 "log" => set(&mut layer.log),
@@ -73,7 +89,21 @@ impl Layered {
             nodes: list(args.node, self.nodes),
             listen: one(args.listen, self.listen),
             upstream: list(args.upstream, self.upstream),
-            max_connections: one(args.max_connections, self.max_connections),
+            limits: LimitArgs {
+                max_connections: one(args.limits.max_connections, self.limits.max_connections),
+                max_connections_per_address: one(
+                    args.limits.max_connections_per_address,
+                    self.limits.max_connections_per_address,
+                ),
+                max_line_bytes: one(args.limits.max_line_bytes, self.limits.max_line_bytes),
+                max_line_rate: one(args.limits.max_line_rate, self.limits.max_line_rate),
+                idle_timeout: one(args.limits.idle_timeout, self.limits.idle_timeout),
+                line_timeout: one(args.limits.line_timeout, self.limits.line_timeout),
+                write_timeout: one(args.limits.write_timeout, self.limits.write_timeout),
+            },
+            text_tls_cert: one(args.text_tls_cert, self.text_tls_cert),
+            text_tls_key: one(args.text_tls_key, self.text_tls_key),
+            proxy_protocol: one(args.proxy_protocol, self.proxy_protocol),
             log_dir: one(args.log_dir, self.log_dir),
             log_format: one(args.log_format, self.log_format),
             log: one(args.log, self.log),
@@ -171,26 +201,51 @@ impl Layered {
         nodes
     }
 
-    pub(crate) fn max_connections(&self, problems: &mut Problems) -> usize {
-        let default = Limits::default().max_connections;
-        let Some(text) = &self.max_connections else { return default };
-        match text.parse() {
-            Ok(count) if (1..=MAX_CONNECTIONS_MAX).contains(&count) => count,
-            _ => {
-                problems.add(format_args!(
-                    "max_connections: must be 1 to {MAX_CONNECTIONS_MAX}, got {text:?}"
-                ));
-                default
-            }
+    pub(crate) fn limits(&self, problems: &mut Problems) -> Limits {
+        let (default, typed) = (Limits::default(), &self.limits);
+        let mut count = |key: &str, text: &Option<String>, default, min, max| {
+            number(key, text.as_deref(), default, min..=max, problems)
+        };
+        let (many, connections) = (MAX_CONNECTIONS_MAX, &typed.max_connections);
+        let max_connections =
+            count("max_connections", connections, default.max_connections, 1, many);
+        let per_address = &typed.max_connections_per_address;
+        let max_connections_per_address =
+            count("max_connections_per_address", per_address, max_connections, 1, many);
+        let (line, (low, high)) = (&typed.max_line_bytes, LINE_BYTES);
+        let max_line_bytes = count("max_line_bytes", line, default.max_line_bytes, low, high);
+        let rate = count("max_line_rate", &typed.max_line_rate, 0, 1, many);
+        let mut time = |key: &str, text: &Option<String>, default| {
+            duration(key, text.as_deref(), default, problems)
+        };
+        Limits {
+            max_connections,
+            max_connections_per_address,
+            max_line_bytes,
+            max_line_rate: u32::try_from(rate).ok().filter(|rate| *rate > 0),
+            idle: time("idle_timeout", &typed.idle_timeout, default.idle),
+            partial_line: time("line_timeout", &typed.line_timeout, default.partial_line),
+            write_stall: time("write_timeout", &typed.write_timeout, default.write_stall),
+            ..default
         }
     }
 
-    pub(crate) fn drain_grace(&self, problems: &mut Problems) -> Duration {
-        let Some(text) = &self.drain_grace else { return Config::DRAIN_GRACE };
-        humantime::parse_duration(text).unwrap_or_else(|error| {
-            problems.add(format_args!("drain_grace: {error}, got {text:?}"));
-            Config::DRAIN_GRACE
+    /// The text ports' certificate.
+    pub(crate) fn text_tls(&self, problems: &mut Problems) -> Option<Pair> {
+        let (cert, key) = (self.text_tls_cert.as_ref(), self.text_tls_key.as_ref());
+        pair("text_tls_cert", cert, "text_tls_key", key, problems)
+    }
+
+    pub(crate) fn proxy_protocol(&self, problems: &mut Problems) -> bool {
+        let Some(text) = &self.proxy_protocol else { return false };
+        text.parse().unwrap_or_else(|_| {
+            problems.add(format_args!("proxy_protocol: must be true or false, got {text:?}"));
+            false
         })
+    }
+
+    pub(crate) fn drain_grace(&self, problems: &mut Problems) -> Duration {
+        duration("drain_grace", self.drain_grace.as_deref(), Config::DRAIN_GRACE, problems)
     }
 
     /// The files by which nodes are spoken to with TLS.
@@ -214,6 +269,46 @@ impl Layered {
 
 /// More than a process can have sockets.
 const MAX_CONNECTIONS_MAX: usize = 1_000_000;
+
+/// The longest line may be this short, so that a command with the longest id still fits, and this
+/// long, as each connection may hold one.
+const LINE_BYTES: (usize, usize) = (1536, 65_536);
+
+/// Longest duration that can be set; any longer is a slip.
+const MAX_DURATION: Duration = Duration::from_hours(365 * 24);
+
+fn number(
+    key: &str,
+    text: Option<&str>,
+    default: usize,
+    range: RangeInclusive<usize>,
+    problems: &mut Problems,
+) -> usize {
+    let Some(text) = text else { return default };
+    match text.parse() {
+        Ok(number) if range.contains(&number) => number,
+        _ => {
+            let (min, max) = (range.start(), range.end());
+            problems.add(format_args!("{key}: must be {min} to {max}, got {text:?}"));
+            default
+        }
+    }
+}
+
+fn duration(key: &str, text: Option<&str>, default: Duration, problems: &mut Problems) -> Duration {
+    let Some(text) = text else { return default };
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= MAX_DURATION => duration,
+        Ok(_) => {
+            problems.add(format_args!("{key}: must be at most a year, got {text:?}"));
+            default
+        }
+        Err(error) => {
+            problems.add(format_args!("{key}: {error}, got {text:?}"));
+            default
+        }
+    }
+}
 
 fn upstream_node(node: &NodeEntry) -> UpstreamNode {
     UpstreamNode { name: node.name.clone(), address: node.address.clone() }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use herd_edge::{Doors, Place, Reason, Tls, accept};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,8 @@ use tracing::{debug, error, warn};
 use crate::connection::Connection;
 use crate::gateway::Port;
 use crate::line_log::Direction;
+use crate::proxied;
+use crate::stream::Stream;
 
 /// Connections that wait to be accepted; Linux caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 1024;
@@ -51,15 +53,19 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) port: Arc<Port>,
-    /// One permit a connection, shared by all ports.
-    pub(crate) permits: Arc<Semaphore>,
+    /// One place a connection, shared by all ports.
+    pub(crate) doors: Arc<Doors>,
+    /// The certificate of text ports; `None` for plain text.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Whether connections come through balancers that tell for whom, by PROXY protocol.
+    pub(crate) proxied: bool,
 }
 
 impl Listener {
     /// Serves until `stop`, then closes the port and waits for the connections to finish. Dropping
     /// the future cuts them off.
     pub(crate) async fn serve(self, stop: CancellationToken) {
-        let Self { socket, port, permits } = self;
+        let Self { socket, port, doors, tls, proxied } = self;
         let mut connections = JoinSet::new();
         let mut trouble = Trouble::default();
         let mut pause = ACCEPT_PAUSE;
@@ -82,15 +88,18 @@ impl Listener {
                 }
             };
             pause = ACCEPT_PAUSE;
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                trouble.warn("too many connections, closing new ones");
-                continue;
+            let place = if proxied { doors.enter_unknown() } else { doors.enter(peer.ip()) };
+            let place = match place {
+                Ok(place) => place,
+                Err(reason) => {
+                    port.refusals.count(reason);
+                    trouble.warn("too many connections, closing new ones");
+                    continue;
+                }
             };
+            let incoming = Incoming { stream, peer, place, tls: tls.clone(), proxied };
             let (port, stop) = (Arc::clone(&port), stop.clone());
-            connections.spawn(async move {
-                serve(stream, peer, port, &stop).await;
-                drop(permit);
-            });
+            connections.spawn(async move { serve(incoming, port, &stop).await });
         }
         drop(socket);
         while let Some(ended) = connections.join_next().await {
@@ -99,14 +108,54 @@ impl Listener {
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, port: Arc<Port>, stop: &CancellationToken) {
+/// A connection before its first line.
+struct Incoming {
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    tls: Option<Arc<Tls>>,
+    proxied: bool,
+}
+
+impl Incoming {
+    /// Does what precedes the first line: the balancer's word for whom it speaks, and the TLS
+    /// handshake. Returns whence the client comes, and the place to keep.
+    async fn open(mut self) -> Result<(Stream, SocketAddr, Place), (Reason, io::Error)> {
+        let unusable = |error| (Reason::Handshake, error);
+        prepare(&self.stream).map_err(unusable)?;
+        let mut peer = self.peer;
+        if self.proxied {
+            peer = proxied::client(&mut self.stream, peer)
+                .await
+                .map_err(|error| (Reason::ProxyHeader, error))?;
+            let too_many = |reason| (reason, io::Error::other("too many connections from there"));
+            self.place.comes_from(peer.ip()).map_err(too_many)?;
+        }
+        let stream = match self.tls.as_ref().and_then(|tls| tls.server()) {
+            None => Stream::Plain(self.stream),
+            Some(config) => {
+                Stream::Tls(Box::new(accept(config, self.stream).await.map_err(unusable)?))
+            }
+        };
+        Ok((stream, peer, self.place))
+    }
+}
+
+async fn serve(incoming: Incoming, port: Arc<Port>, stop: &CancellationToken) {
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    // Boxed: a connection that waits for lines should not carry room for its handshake.
+    let Some(opened) = stop.run_until_cancelled(Box::pin(incoming.open())).await else { return };
+    let (stream, peer, _place) = match opened {
+        Ok(opened) => opened,
+        Err((reason, error)) => {
+            port.refusals.count(reason);
+            debug!(id, reason = reason.label(), %error, "refused");
+            return;
+        }
+    };
     debug!(id, %peer, "connected");
     port.log(id, Direction::Note, format!("connected from {peer}").as_bytes());
-    let served = match prepare(&stream) {
-        Ok(()) => Connection::new(id, stream, Arc::clone(&port)).serve(stop).await,
-        Err(error) => Err(error),
-    };
+    let served = Connection::new(id, stream, Arc::clone(&port)).serve(stop).await;
     match served {
         Ok(()) => {
             debug!(id, "closed");
@@ -154,7 +203,10 @@ impl Trouble {
 
 #[cfg(test)]
 mod tests {
+    use herd_edge::Refusals;
+
     use super::*;
+    use crate::config::Limits;
     use crate::upstream::Choice;
 
     async fn connected() -> (TcpStream, TcpStream) {
@@ -176,9 +228,12 @@ mod tests {
     async fn an_idle_connection_takes_little_memory() {
         let (_client, stream) = connected().await;
         let peer = stream.peer_addr().unwrap();
-        let port = Port::new(Choice::new(Vec::new()), Duration::ZERO, None);
+        let refusals = Arc::new(Refusals::default());
+        let port = Port::new(Choice::new(Vec::new()), Limits::default(), refusals, None);
         let stop = CancellationToken::new();
-        let size = size_of_val(&serve(stream, peer, Arc::new(port), &stop));
+        let place = Doors::new(1, 1).enter_unknown().unwrap();
+        let incoming = Incoming { stream, peer, place, tls: None, proxied: false };
+        let size = size_of_val(&serve(incoming, Arc::new(port), &stop));
         assert!(size < 2048, "{size} bytes");
     }
 

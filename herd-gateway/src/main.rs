@@ -6,7 +6,7 @@ use std::{env, fs, io};
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use herd_edge::Hidden;
+use herd_edge::{Hidden, raise_file_limit};
 use herd_gateway::args::Args;
 use herd_gateway::settings::Settings;
 use herd_gateway::{Gateway, telemetry};
@@ -49,6 +49,7 @@ async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     telemetry::init(&settings);
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    raise_file_limit();
     let gateway = Gateway::start(settings.config).await?;
     tokio::select! {
         _ = terminate.recv() => {}

@@ -39,7 +39,9 @@ impl Settings {
         let mut problems = Problems::default();
         let layered = Layered::from_table(&herd.gateway_settings, &mut problems).under(args);
         let ports_and_nodes = layered.ports_and_nodes(herd, &mut problems);
-        let max_connections = layered.max_connections(&mut problems);
+        let limits = layered.limits(&mut problems);
+        let text_tls = layered.text_tls(&mut problems);
+        let proxy_protocol = layered.proxy_protocol(&mut problems);
         let drain_grace = layered.drain_grace(&mut problems);
         let tls = layered.tls(&mut problems);
         let log_format = layered.log_format(&mut problems);
@@ -51,7 +53,9 @@ impl Settings {
         let config = Config {
             ports,
             nodes,
-            limits: Limits { max_connections, ..Limits::default() },
+            limits,
+            text_tls,
+            proxy_protocol,
             drain_grace,
             tls,
             token_file: layered.token_file.map(PathBuf::from),
@@ -102,13 +106,37 @@ impl fmt::Display for Settings {
             let nodes: Vec<_> = config.ports.iter().map(|port| port.upstream.label()).collect();
             writeln!(f, "nodes = {nodes:?}")?;
         }
-        writeln!(f, "max_connections = {}", config.limits.max_connections)?;
+        let Limits { max_connections, max_connections_per_address, .. } = config.limits;
+        let Limits { max_line_bytes, max_line_rate, .. } = config.limits;
+        let Limits { idle, partial_line, write_stall, .. } = config.limits;
+        writeln!(f, "max_connections = {max_connections}")?;
+        writeln!(f, "max_connections_per_address = {max_connections_per_address}")?;
+        writeln!(f, "max_line_bytes = {max_line_bytes}")?;
+        if let Some(rate) = max_line_rate {
+            writeln!(f, "max_line_rate = {rate}")?;
+        }
+        let times = [
+            ("idle_timeout", idle),
+            ("line_timeout", partial_line),
+            ("write_timeout", write_stall),
+        ];
+        for (name, time) in times {
+            writeln!(f, "{name} = \"{}\"", humantime::format_duration(time))?;
+        }
+        writeln!(f, "proxy_protocol = {}", config.proxy_protocol)?;
         writeln!(f, "drain_grace = \"{}\"", humantime::format_duration(config.drain_grace))?;
         let Pair { cert, key } = config.tls.pair.clone().unwrap_or_default();
         let ca = config.tls.ca.clone().unwrap_or_default();
         let token_file = config.token_file.clone().unwrap_or_default();
-        let files =
-            [("tls_ca", ca), ("tls_cert", cert), ("tls_key", key), ("token_file", token_file)];
+        let text = config.text_tls.clone().unwrap_or_default();
+        let files = [
+            ("tls_ca", ca),
+            ("tls_cert", cert),
+            ("tls_key", key),
+            ("token_file", token_file),
+            ("text_tls_cert", text.cert),
+            ("text_tls_key", text.key),
+        ];
         for (name, path) in files.iter().filter(|(_, path)| !path.as_os_str().is_empty()) {
             writeln!(f, "{name} = {:?}", path.to_string_lossy())?;
         }
@@ -125,6 +153,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::args::LimitArgs;
     use crate::layers::DEFAULT_LISTEN;
 
     fn herd(gateway: &str) -> Topology {
@@ -207,6 +236,12 @@ mod tests {
             node: texts(&["Bailey"]),
             drain_grace: Some("soon".into()),
             tls_cert: Some("c.pem".into()),
+            proxy_protocol: Some("perhaps".into()),
+            limits: LimitArgs {
+                max_line_bytes: Some("10".into()),
+                idle_timeout: Some("ages".into()),
+                ..LimitArgs::default()
+            },
             ..Args::default()
         };
         let file =
@@ -219,6 +254,9 @@ mod tests {
             "node and upstream",
             "drain_grace:",
             "tls_cert, tls_key: give both or none",
+            "proxy_protocol: must be true or false",
+            "max_line_bytes: must be 1536 to 65536",
+            "idle_timeout:",
             "max_connections: must be 1 to",
             "log_format: must be text or json",
             "log: ",
@@ -247,6 +285,10 @@ mod tests {
             log_dir: Some("logs".into()),
             tls_ca: Some("ca.pem".into()),
             token_file: Some("token".into()),
+            text_tls_cert: Some("text.pem".into()),
+            text_tls_key: Some("text.key".into()),
+            limits: LimitArgs { max_line_rate: Some("7".into()), ..LimitArgs::default() },
+            proxy_protocol: Some("true".into()),
             ..Args::default()
         };
         for args in [Args { listen: Some("127.0.0.1:7".into()), ..args.clone() }, args] {
@@ -258,6 +300,9 @@ mod tests {
             assert_eq!(again.config.ports, settings.config.ports);
             assert_eq!(again.config.log_lines, settings.config.log_lines);
             assert_eq!(again.config.tls, settings.config.tls);
+            assert_eq!(again.config.text_tls, settings.config.text_tls);
+            assert_eq!(again.config.limits, settings.config.limits);
+            assert!(again.config.proxy_protocol);
             assert_eq!(again.config.token_file, settings.config.token_file);
         }
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use herd_edge::raise_file_limit;
 use herd_node::settings::ignore_empty_variables;
 use herd_node::telemetry::{self, LogSettings};
 use herd_node::{Config, Drained, Error, Node, Settings, at_hangups, terminated};
@@ -101,6 +102,7 @@ fn configure(args: &Args) -> Result<Config, Problems> {
 
 async fn run(config: Config) -> Result<Drained, Error> {
     let asked = terminated().map_err(Error::Signals)?;
+    raise_file_limit();
     let mut node = Node::start(config).await?;
     let places = Arc::clone(node.places());
     let reloads = at_hangups(async || places.reload().await).map_err(Error::Signals)?;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use herd_edge::raise_file_limit;
 use herd_gateway::{Gateway, Upstream};
 use herd_node::places::Places;
 use herd_node::telemetry::{self, LogSettings};
@@ -36,6 +37,7 @@ pub(super) async fn run(
     let log = log_settings(args.log);
     let _flushes_when_dropped = telemetry::init(&log, &plan.log_name())
         .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
+    raise_file_limit();
     let mut herd = Herd::start(plan).await.map_err(Failure::Other)?;
     output.answer(&herd.view(&target))?;
     output.flush()?;

@@ -1,6 +1,6 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-/// Longest line that is looked at as a command, in bytes, without its end.
+/// Longest line that is looked at as a command unless set otherwise, in bytes, without its end.
 ///
 /// The longest operands that are ever taken (an id of 1,024 bytes, two texts of 128) make a line
 /// of some 1,300 bytes; the rest is room for generous white space. A longer line is refused
@@ -10,7 +10,7 @@ pub const MAX_COMMAND_BYTES: usize = 8 * 1024;
 /// What the decoder found next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// A line of at most [`MAX_COMMAND_BYTES`], without its LF and without one CR before that.
+    /// A line that may be a command, without its LF and without one CR before that.
     Line(Bytes),
     /// A longer line begins.
     LongStart,
@@ -24,8 +24,9 @@ pub enum Piece {
 ///
 /// It holds at most one incomplete line and what was put into [`Decoder::input`] since the
 /// pieces were last taken. Every byte is searched for a line end once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
+    max_command_bytes: usize,
     buffer: BytesMut,
     /// How much of the buffer is known to hold no LF.
     scanned: usize,
@@ -42,7 +43,24 @@ enum State {
     LongEnds,
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new(MAX_COMMAND_BYTES)
+    }
+}
+
 impl Decoder {
+    /// A decoder that looks at lines of at most `max_command_bytes` as commands.
+    pub fn new(max_command_bytes: usize) -> Self {
+        let (buffer, state) = (BytesMut::new(), State::default());
+        Self { max_command_bytes, buffer, scanned: 0, state, shared: false }
+    }
+
+    /// Whether a line was begun and has not ended, once all pieces were taken.
+    pub fn is_inside_line(&self) -> bool {
+        self.state != State::Short || !self.buffer.is_empty()
+    }
+
     /// The buffer to which arriving bytes are appended; nothing else may be done to it.
     pub fn input(&mut self) -> &mut BytesMut {
         &mut self.buffer
@@ -79,8 +97,8 @@ impl Decoder {
 
     fn next_line(&mut self) -> Option<Piece> {
         match self.line_end() {
-            Some(end) if end <= MAX_COMMAND_BYTES => Some(Piece::Line(self.take_line(end))),
-            None if self.buffer.len() <= MAX_COMMAND_BYTES => {
+            Some(end) if end <= self.max_command_bytes => Some(Piece::Line(self.take_line(end))),
+            None if self.buffer.len() <= self.max_command_bytes => {
                 self.scanned = self.buffer.len();
                 None
             }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use herd_edge::Reason;
 use herd_gateway::{Config, Error, Gateway, Limits};
 use tokio::io::AsyncWriteExt as _;
 
@@ -15,7 +16,7 @@ async fn a_client_that_never_reads_is_dropped_and_harms_nobody() {
     let node = FakeNode::start(&Script::new("Bailey"));
     let config = named(node.address);
     let limits = Limits { write_stall: Duration::from_millis(200), ..config.limits };
-    let (_gateway, address) = start(Config { limits, ..config }).await;
+    let (gateway, address) = start(Config { limits, ..config }).await;
     let mut stalled = Client::connect(address).await;
     let lines = iamat("greedy").repeat(1000);
     let flood = async { while stalled.0.write_all(lines.as_bytes()).await.is_ok() {} };
@@ -25,6 +26,72 @@ async fn a_client_that_never_reads_is_dropped_and_harms_nobody() {
         }
     };
     in_time("the stalled client to be dropped", async { tokio::join!(flood, others) }).await;
+    assert_eq!(gateway.refusals().of(Reason::WriteStall), 1);
+}
+
+#[tokio::test]
+async fn a_line_that_is_begun_and_not_finished_ends_the_connection_and_so_does_silence() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let config = named(node.address);
+    let (short, long) = (Duration::from_millis(200), Duration::from_mins(10));
+    for (limits, reason) in [
+        (Limits { partial_line: short, idle: long, ..config.limits }, Reason::PartialLine),
+        (Limits { partial_line: long, idle: short, ..config.limits }, Reason::Idle),
+    ] {
+        let (gateway, address) = start(Config { limits, ..config.clone() }).await;
+        let mut slow = Client::connect(address).await;
+        slow.send(iamat("kiwi")).await;
+        slow.expect(&recorded("kiwi")).await;
+        if reason == Reason::PartialLine {
+            // A byte now and then is no progress.
+            slow.send("IAM").await;
+            tokio::time::sleep(short / 2).await;
+            slow.send("A").await;
+        }
+        slow.expect_end().await;
+        assert_eq!(gateway.refusals().of(reason), 1, "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_has_its_share_of_connections() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let config = named(node.address);
+    let limits = Limits { max_connections_per_address: 1, ..config.limits };
+    let (gateway, address) = start(Config { limits, ..config }).await;
+    let mut first = Client::connect(address).await;
+    first.send(iamat("kiwi")).await;
+    first.expect(&recorded("kiwi")).await;
+    Client::connect(address).await.expect_end().await;
+    assert_eq!(gateway.refusals().of(Reason::ConnectionsPerAddress), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_is_read_from_more_slowly_and_loses_nothing() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let config = named(node.address);
+    let limits = Limits { max_line_rate: Some(500), ..config.limits };
+    let (gateway, address) = start(Config { limits, ..config }).await;
+    let begun = std::time::Instant::now();
+    let mut eager = Client::connect(address).await;
+    eager.send(iamat("kiwi").repeat(600)).await;
+    eager.expect(&recorded("kiwi").repeat(600)).await;
+    eager.send(iamat("moa")).await;
+    eager.expect(&recorded("moa")).await;
+    assert!(begun.elapsed() >= Duration::from_millis(200), "{:?}", begun.elapsed());
+    assert!(gateway.refusals().of(Reason::ConnectionRate) > 0);
+}
+
+#[tokio::test]
+async fn the_longest_line_can_be_set() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let config = named(node.address);
+    let limits = Limits { max_line_bytes: 2000, ..config.limits };
+    let (_gateway, address) = start(Config { limits, ..config }).await;
+    let spaced = |spaces: usize| iamat("kiwi").replacen(' ', &" ".repeat(spaces), 1);
+    assert_eq!(ask(address, spaced(1900)).await, recorded("kiwi"));
+    let longer = spaced(2000);
+    assert_eq!(ask(address, &longer).await, format!("? {longer}"));
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ fn config(upstream: Upstream) -> Config {
         nodes: Vec::new(),
         limits: Limits::default(),
         drain_grace: HANG,
+        text_tls: None,
+        proxy_protocol: false,
         tls: TlsFiles::default(),
         token_file: None,
         token: None,

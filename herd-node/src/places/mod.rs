@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use herd_proto::topology::Problems;
-use herd_proto::{LocationRecord, SearchQuery, v1};
+use herd_proto::{LocationRecord, Position, SearchQuery, v1};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
@@ -54,6 +54,14 @@ const MAX_SEARCH: Duration = Duration::from_secs(30);
 /// What is kept of a caller's time for the way back, so that it hears what was wrong rather than
 /// nothing.
 const RETURN_TIME: Duration = Duration::from_millis(50);
+
+/// What is passed on of a provider's answer in the form of Nearby Search (legacy), cut to `count`
+/// results: its own text, except that runs of newlines are one and none is at the end. `None` for
+/// what is no such answer.
+pub fn cut_answer(body: Vec<u8>, count: usize) -> Option<String> {
+    let center = Position::from_degrees(0.0, 0.0).ok()?;
+    Page::read(body, center).ok().map(|page| page.text(count))
+}
 
 /// The node's source of places.
 #[derive(Debug)]
