@@ -154,6 +154,16 @@ pub(crate) struct ReportArgs {
     /// Read reports from a file: lines of `ID COORDS [TIME]`, or of JSON objects
     #[arg(long, short, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) witnesses: Witnesses,
+}
+
+/// What a change is answered after.
+#[derive(Debug, Args)]
+pub(crate) struct Witnesses {
+    /// Wait until so many friends of the node have it too, so that losing the node cannot lose it
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) min_peers: u32,
 }
 
 impl ReportArgs {
@@ -162,6 +172,7 @@ Examples:
   herd-cli report kiwi 34.07,-118.44
   herd-cli report kiwi +34.068930-118.445127 --time 1700000000.123456789
   herd-cli report kiwi 34.07 -118.44 --time 2023-11-14T22:13:20Z
+  herd-cli report kiwi 34.07,-118.44 --min-peers 1
   herd-cli report --file fleet.txt
   printf '%s\\n' 'kiwi +34.07-118.44 1700000000' '{\"id\":\"emu\",\"at\":\"-33.87,151.21\"}' |
     herd-cli report -
@@ -215,6 +226,8 @@ pub(crate) struct ForgetArgs {
     /// The client
     #[arg(value_name = "ID")]
     pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) witnesses: Witnesses,
 }
 
 impl ForgetArgs {

@@ -35,6 +35,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     address: String,
     deadline: Duration,
+    min_peers: u32,
     channel: Calls,
 }
 
@@ -124,7 +125,14 @@ impl Client {
             .map_err(|error| Error::unreachable(address, &error, patience))?;
         tracing::debug!(address, elapsed = ?started.elapsed(), "connected");
         let channel = InterceptedService::new(channel, access.bearer.clone());
-        Ok(Self { address: address.into(), deadline, channel })
+        Ok(Self { address: address.into(), deadline, min_peers: 0, channel })
+    }
+
+    /// The same client, whose reports and forgets are answered when `min_peers` friends of the
+    /// node have applied them too. A node refuses more than it has.
+    #[must_use]
+    pub fn with_min_peers(self, min_peers: u32) -> Self {
+        Self { min_peers, ..self }
     }
 
     /// Where the node is.
@@ -134,7 +142,7 @@ impl Client {
 
     /// Records where a client is.
     pub async fn report(&self, report: Report) -> Result<Recorded, Error> {
-        let request = report.into_request();
+        let request = self.request(report);
         let mut locations = self.locations();
         let answer = self.call("Locations/Report", locations.report(self.timed(request))).await?;
         Ok(Recorded { location: self.location(answer.location)?, applied: answer.applied })
@@ -160,7 +168,8 @@ impl Client {
     /// in which case it is forgotten all the same. Safe to repeat, except that what the client
     /// reported in between is forgotten too.
     pub async fn forget(&self, client: &ClientId) -> Result<Option<LocationRecord>, Error> {
-        let request = v1::ForgetRequest { client_id: client.as_str().into() };
+        let request =
+            v1::ForgetRequest { client_id: client.as_str().into(), min_peers: self.min_peers };
         let mut locations = self.locations();
         let answer = self.call("Locations/Forget", locations.forget(self.timed(request))).await?;
         answer.location.map(|location| self.location(Some(location))).transpose()
@@ -261,6 +270,11 @@ impl Client {
 
     pub(crate) fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// A report as this client asks for it.
+    pub(crate) fn request(&self, report: Report) -> v1::ReportRequest {
+        v1::ReportRequest { min_peers: self.min_peers, ..report.into_request() }
     }
 
     /// A request that tells the node how long its caller waits.

@@ -60,7 +60,7 @@ impl ReportStream {
     /// the answer. Not cancel-safe: after a dropped call answers no longer match batches, so
     /// drop the stream too.
     pub async fn send(&mut self, reports: Vec<Report>) -> Result<Taken, Error> {
-        let reports = reports.into_iter().map(Report::into_request).collect();
+        let reports = reports.into_iter().map(|report| self.client.request(report)).collect();
         let exchange = async {
             // A closed queue means that the call has ended; its answer says why.
             let _ = self.requests.send(v1::ReportStreamRequest { reports }).await;

@@ -44,6 +44,7 @@ struct Snapshot {
     digest: u64,
     reports: ReportCounts,
     expired: u64,
+    awaited: usize,
     friends: Vec<Friend>,
     guests: usize,
 }
@@ -76,6 +77,7 @@ impl Snapshot {
             digest: state.table().digest(),
             reports: state.reports(),
             expired: state.expired(),
+            awaited: state.awaited(),
             guests: peers.iter().count() - friends.len(),
             friends,
         }
@@ -119,6 +121,8 @@ fn holdings(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
         ("refused", reports.refused),
     ];
     let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count as f64));
+    let help = "Reports that are answered once friends have applied them";
+    to.gauge("herd_awaited_reports", help, snapshot.awaited as f64)?;
     to.counters("herd_reports", "Reports of clients, by outcome", outcomes)?;
     to.counter(
         "herd_expired_clients",

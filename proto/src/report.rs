@@ -63,6 +63,7 @@ impl Report {
             time,
             position_text: self.position_text.into(),
             time_text: self.time_text.into(),
+            min_peers: 0,
         }
     }
 

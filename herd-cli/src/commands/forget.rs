@@ -13,7 +13,8 @@ pub(super) async fn run(
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
     let id = client_id(&args.id)?;
-    let location = target.connect().await?.forget(&id).await?;
+    let client = target.connect().await?.with_min_peers(args.witnesses.min_peers);
+    let location = client.forget(&id).await?;
     output.answer(&Forgotten {
         client_id: id.to_string(),
         known: location.is_some(),

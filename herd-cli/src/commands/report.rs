@@ -24,7 +24,8 @@ pub(super) async fn run(
             let rule = "--time is for one report; in a file each line has its own";
             return Err(Failure::Usage(rule.into()));
         }
-        return report_many::run(args.file.as_deref(), &target, output).await;
+        let min_peers = args.witnesses.min_peers;
+        return report_many::run(args.file.as_deref(), min_peers, &target, output).await;
     }
     let (Some(id), Some(coordinates)) = (args.id, args.coordinates) else {
         return Err(Failure::Usage("COORDS is missing, such as 34.07,-118.44".into()));
@@ -34,7 +35,8 @@ pub(super) async fn run(
         None => coordinates,
     };
     let report = parse(&id, &coordinates, args.time.as_deref()).map_err(invalid)?;
-    let recorded = target.connect().await?.report(report).await?;
+    let client = target.connect().await?.with_min_peers(args.witnesses.min_peers);
+    let recorded = client.report(report).await?;
     output.answer(&RecordedView::from(&recorded))?;
     Ok(ExitCode::Success)
 }

@@ -35,6 +35,7 @@ const BATCH: usize = if MAX_BATCH_BYTES / MAX_REPORT_BYTES < MAX_BATCH_REPORTS {
 
 pub(super) async fn run(
     file: Option<&Path>,
+    min_peers: u32,
     target: &Target,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
@@ -45,7 +46,8 @@ pub(super) async fn run(
         }
         _ => Box::new(io::stdin()),
     };
-    let mut stream = target.connect().await?.report_stream().await?;
+    let client = target.connect().await?.with_min_peers(min_peers);
+    let mut stream = client.report_stream().await?;
     let (lines, mut queue) = mpsc::channel(READ_AHEAD);
     // Reading blocks, so it has a thread of its own; it ends with the input or with the queue.
     let mut reading = JoinSet::new();

@@ -5,6 +5,7 @@ mod links;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod witnesses;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use herd_proto::{ClientId, LocationRecord, NodeName, Report, Violations};
 
 pub use self::forget::{Forgotten, GenerationsExhausted};
 pub use self::retention::Unacceptable;
+use self::witnesses::Witnesses;
+pub use self::witnesses::{MAX_AWAITED, TooManyAwaited, WaitId};
 use super::expiry::{Lifetimes, Minute, Wheel, minute_of};
 use super::outbox::Outbox;
 use super::peers::Peers;
@@ -103,6 +106,7 @@ pub struct State {
     table: Table,
     consumers: Vec<Place>,
     peers: Peers,
+    witnesses: Witnesses,
     reports: ReportCounts,
     /// `None` where records are kept for ever.
     lifetimes: Option<Lifetimes>,
@@ -143,6 +147,7 @@ impl State {
             identity,
             consumers: Vec::new(),
             peers: Peers::default(),
+            witnesses: Witnesses::default(),
             reports: ReportCounts::default(),
             lifetimes: None,
             wheel: Wheel::default(),
@@ -248,6 +253,9 @@ impl State {
                 }
             }
             Merged::Older(_) => {}
+        }
+        if let (Some(peer), Merged::Newer(slot) | Merged::Known(slot)) = (from, merged) {
+            self.peer_applied(peer, self.changes, &[slot]);
         }
         merged
     }

@@ -5,6 +5,7 @@ use herd_proto::{ClientId, Report, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
+use super::peers::Wanted;
 use super::report_stream::{Answers, answers};
 use super::watch::{Changes, Watchers};
 use super::{draining, not_for, unknown_client};
@@ -56,10 +57,19 @@ impl Locations for LocationsService {
             self.shared.with(|state, _| state.count_refused());
             return Err(Status::permission_denied(not_for(&report.client)));
         }
-        let (taken, change) =
-            self.shared.with(|state, now| (state.report(now, report), state.changes()));
-        let (record, applied) = taken.map_err(|violations| invalid_argument(&violations))?;
+        let min_peers = request.get_ref().min_peers;
+        let mut wanted = Wanted::new(&self.shared, min_peers);
+        let (record, applied, change, begun) = self.shared.with(|state, now| {
+            let taken = wanted.report(state, now, report, min_peers);
+            let (record, applied) = taken.map_err(|violations| invalid_argument(&violations))?;
+            let begun = wanted.begin(state)?;
+            Ok::<_, Status>((record, applied, state.changes(), begun))
+        })?;
+        let wait = wanted.wait(&self.shared, begun);
         self.durability.wait(change).await;
+        if let Some(wait) = wait {
+            wait.applied().await?;
+        }
         Ok(Response::new(v1::ReportResponse { location: Some((&record).into()), applied }))
     }
 
@@ -95,11 +105,21 @@ impl Locations for LocationsService {
         }
         let client = ClientId::parse(&request.get_ref().client_id)
             .map_err(|error| invalid_argument(&Violations::one("client_id", error)))?;
-        let (forgotten, change) =
-            self.shared.with(|state, now| (state.forget(now, client), state.changes()));
-        let forgotten =
-            forgotten.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let min_peers = request.get_ref().min_peers;
+        let mut wanted = Wanted::new(&self.shared, min_peers);
+        wanted.add(&client, min_peers);
+        let (forgotten, change, begun) = self.shared.with(|state, now| {
+            state.check_min_peers(min_peers).map_err(|rule| invalid_argument(&rule))?;
+            let forgotten = state.forget(now, client);
+            let forgotten =
+                forgotten.map_err(|error| Status::failed_precondition(error.to_string()))?;
+            Ok::<_, Status>((forgotten, state.changes(), wanted.begin(state)?))
+        })?;
+        let wait = wanted.wait(&self.shared, begun);
         self.durability.wait(change).await;
+        if let Some(wait) = wait {
+            wait.applied().await?;
+        }
         let location = forgotten.location.as_ref().map(Into::into);
         Ok(Response::new(v1::ForgetResponse { known: location.is_some(), location }))
     }

@@ -3,6 +3,7 @@
 mod gossip;
 mod locations;
 mod node;
+mod peers;
 mod places;
 mod report_stream;
 mod watch;

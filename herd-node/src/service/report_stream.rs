@@ -10,6 +10,7 @@ use herd_proto::{MAX_BATCH, Report, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use super::peers::{Wait, Wanted};
 use super::{draining, not_for};
 use crate::durability::Durability;
 use crate::front::Caller;
@@ -41,8 +42,11 @@ pub(super) fn answers(
         let applied = request.and_then(|request| answer(&shared, &caller, &request));
         let durability = durability.clone();
         async move {
-            let (response, change) = applied?;
+            let (response, change, wait) = applied?;
             durability.wait(change).await;
+            if let Some(wait) = wait {
+                wait.applied().await?;
+            }
             Ok(response)
         }
     });
@@ -51,12 +55,12 @@ pub(super) fn answers(
 }
 
 /// Takes one message: all its reports under one lock and with one receive time. With the answer
-/// comes the change that must be kept before it is given.
+/// comes the change that must be kept before it is given, and what of it friends must have applied.
 fn answer(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     caller: &Caller,
     request: &v1::ReportStreamRequest,
-) -> Result<(v1::ReportStreamResponse, u64), Status> {
+) -> Result<(v1::ReportStreamResponse, u64, Option<Wait>), Status> {
     let count = request.reports.len();
     if count > MAX_BATCH {
         let rule = format!("must be at most {MAX_BATCH} reports, got {count}");
@@ -72,11 +76,13 @@ fn answer(
         }
     };
     let reports: Vec<_> = request.reports.iter().map(checked).collect();
-    Ok(shared.with(|state, now| {
+    let min_peers = || request.reports.iter().map(|report| report.min_peers);
+    let mut wanted = Wanted::new(shared, min_peers().max().unwrap_or(0));
+    let (response, change, begun) = shared.with(|state, now| {
         let (mut applied, mut failures, mut budget) = (0, Vec::new(), MAX_WORDS);
-        for (index, report) in reports.into_iter().enumerate() {
+        for (index, (report, min_peers)) in reports.into_iter().zip(min_peers()).enumerate() {
             let taken = match report {
-                Ok(report) => state.report(now, report),
+                Ok(report) => wanted.report(state, now, report, min_peers),
                 Err(violations) => {
                     state.count_refused();
                     Err(violations)
@@ -90,8 +96,10 @@ fn answer(
         let origin = state.identity().name.to_string();
         let receive_time = Some(now.wall.into());
         let response = v1::ReportStreamResponse { receive_time, origin, applied, failures };
-        (response, state.changes())
-    }))
+        let begun = wanted.begin(state)?;
+        Ok::<_, Status>((response, state.changes(), begun))
+    })?;
+    Ok((response, change, wanted.wait(shared, begun)))
 }
 
 /// Describes why a report was refused, within what is left of the budget of its message.

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use crate::support::{config, eventually, gossip, hello, locations, report, start, status};
 
 async fn forget(node: &Node, client: &str) -> Result<ForgetResponse, Status> {
-    let request = ForgetRequest { client_id: client.into() };
+    let request = ForgetRequest { client_id: client.into(), ..Default::default() };
     locations(node).await.forget(request).await.map(tonic::Response::into_inner)
 }
 

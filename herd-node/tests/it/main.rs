@@ -10,6 +10,7 @@ mod forget;
 mod full_disk;
 mod limits;
 mod locations;
+mod min_peers;
 mod places;
 mod propagate;
 mod shutdown;

@@ -90,7 +90,7 @@ async fn each_token_does_its_work_and_nothing_else() {
         let mut client = herd.client(Some(token)).await;
         let reported = code(client.report(report("kiwi")).await.map(drop));
         let got = code(client.get(get("kiwi")).await.map(drop));
-        let forget = ForgetRequest { client_id: "kiwi".into() };
+        let forget = ForgetRequest { client_id: "kiwi".into(), ..Default::default() };
         let forgotten = code(client.forget(forget).await.map(drop));
         assert_eq!([reported, got, forgotten], expected, "{token}");
     }

@@ -251,7 +251,7 @@ fn goodbye(kinds: &[Kind]) -> Option<(Reason, &str)> {
 fn whoever_breaks_the_rules_of_the_stream_is_told_which() {
     let batch =
         |number, count| Kind::Batch(Batch { number, records: vec![Record::default(); count] });
-    let ack = |number| Kind::Ack(herd_proto::v1::Ack { number });
+    let ack = |number| Kind::Ack(herd_proto::v1::Ack { number, skipped: false });
     let greeting = || Kind::Hello(hello("stranger"));
     let altered = |change: fn(&mut Hello)| {
         let mut hello = hello("stranger");
@@ -355,7 +355,11 @@ fn no_more_than_the_window_is_sent_unacknowledged() {
         sent.iter().map(|kind| prost::Message::encoded_len(&frame(kind.clone()))).sum();
     assert!((256 << 10..400 << 10).contains(&bytes), "{bytes} bytes in flight");
     assert!(said(&mut state, &mut link, vec![]).is_empty());
-    let more = said(&mut state, &mut link, vec![Kind::Ack(herd_proto::v1::Ack { number: 1 })]);
+    let more = said(
+        &mut state,
+        &mut link,
+        vec![Kind::Ack(herd_proto::v1::Ack { number: 1, skipped: false })],
+    );
     assert!(matches!(&more[..], [Kind::Batch(_)]), "{} frames", more.len());
 }
 
@@ -448,7 +452,7 @@ fn batches_shrink_until_they_suit_a_slow_path_and_grow_again() {
     said(&mut state, &mut link, vec![Kind::Hello(hello("slow"))]);
     let mut largest = 0;
     for number in 1..40 {
-        let ack = Kind::Ack(herd_proto::v1::Ack { number });
+        let ack = Kind::Ack(herd_proto::v1::Ack { number, skipped: false });
         for kind in said(&mut state, &mut link, vec![ack]) {
             if let Kind::Batch(batch) = kind {
                 largest = largest.max(batch.records.len());

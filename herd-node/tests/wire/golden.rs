@@ -104,7 +104,7 @@ fn frames() -> Vec<Case> {
     vec![
         frame("frame-hello", Kind::Hello(hello)),
         frame("frame-batch", Kind::Batch(Batch { number: 1, records: vec![record()] })),
-        frame("frame-ack", Kind::Ack(Ack { number: 129 })),
+        frame("frame-ack", Kind::Ack(Ack { number: 129, skipped: false })),
         frame("frame-heartbeat", Kind::Heartbeat(heartbeat)),
         frame("frame-goodbye", Kind::Goodbye(goodbye)),
         frame("frame-compare", Kind::Compare(Compare { branches: vec![branch], check: true })),
@@ -140,6 +140,7 @@ fn public_messages() -> Vec<Case> {
         time: Some(time(1_700_000_000, 500_000_000)),
         position_text: "+34.06893-118.445127".into(),
         time_text: "1700000000.5".into(),
+        min_peers: 0,
     };
     let violation =
         ReportViolation { field: "position.latitude".into(), description: "too far north".into() };
@@ -175,7 +176,7 @@ fn public_messages() -> Vec<Case> {
         ),
         case("get-request", GetRequest { client_id: "kiwi".into() }),
         case("get-response", GetResponse { location: Some(location()) }),
-        case("forget-request", ForgetRequest { client_id: "kiwi".into() }),
+        case("forget-request", ForgetRequest { client_id: "kiwi".into(), ..Default::default() }),
         case("forget-response", ForgetResponse { known: true, location: Some(location()) }),
         case(
             "watch-request",

@@ -121,7 +121,7 @@ impl Hand<Frame> {
             match self.hear().await {
                 Kind::Batch(batch) => {
                     records.extend(batch.records);
-                    self.say(frame(Kind::Ack(Ack { number: batch.number }))).await;
+                    self.say(frame(Kind::Ack(Ack { number: batch.number, skipped: false }))).await;
                 }
                 kind => other(&kind),
             }

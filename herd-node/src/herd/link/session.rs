@@ -44,6 +44,8 @@ pub(super) struct Session {
     /// Number of the last batch applied here, and whether the peer must be told.
     applied: u64,
     ack_due: bool,
+    /// Whether a record was skipped since the last acknowledgement.
+    skipped: bool,
     /// Whether the first heartbeat that reports an empty outbox was sent.
     synced_sent: bool,
     /// The peer's `sent` of its last Heartbeat, and when it came.
@@ -74,6 +76,8 @@ struct SentBatch {
     number: u64,
     sent_at: Duration,
     bytes: usize,
+    /// How many changes there had been when the records were read.
+    change: u64,
     slots: Vec<Slot>,
 }
 
@@ -100,6 +104,7 @@ impl Session {
             last_progress: now.monotonic,
             applied: 0,
             ack_due: false,
+            skipped: false,
             synced_sent: false,
             echo: None,
             compares,
@@ -173,7 +178,8 @@ impl Session {
 
     /// The acknowledgement that is due.
     pub(super) fn take_ack(&mut self) -> Option<v1::Ack> {
-        std::mem::take(&mut self.ack_due).then_some(v1::Ack { number: self.applied })
+        let skipped = std::mem::take(&mut self.skipped);
+        std::mem::take(&mut self.ack_due).then_some(v1::Ack { number: self.applied, skipped })
     }
 
     /// Marks again what was sent and not acknowledged.
@@ -205,7 +211,8 @@ impl Session {
         self.next_number += 1;
         self.in_flight_bytes += bytes;
         let sent = slots.len();
-        self.in_flight.push_back(SentBatch { number, sent_at: now.monotonic, bytes, slots });
+        let (sent_at, change) = (now.monotonic, state.changes());
+        self.in_flight.push_back(SentBatch { number, sent_at, bytes, change, slots });
         self.count(state, |peer| peer.counts.sent += sent as u64);
         Some(v1::Batch { number, records })
     }
@@ -236,6 +243,7 @@ impl Session {
         }
         self.applied = batch.number;
         self.ack_due = true;
+        self.skipped |= applied + known < received;
         self.count(state, |peer| {
             peer.counts.received += received;
             peer.counts.applied += applied;
@@ -254,6 +262,9 @@ impl Session {
         while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.number <= ack.number) {
             self.in_flight_bytes -= batch.bytes;
             self.last_progress = now.monotonic;
+            if !ack.skipped {
+                state.peer_applied(self.consumer, batch.change, &batch.slots);
+            }
             took = Some(now.monotonic.saturating_sub(batch.sent_at));
         }
         self.keep_pace(state, took);

@@ -101,6 +101,9 @@ impl State {
                 CatchUp::Outbox | CatchUp::Repair => consumer.outbox.demote(slots),
             }
         }
+        if catch_up == CatchUp::Nothing {
+            self.peer_holds_all(id);
+        }
         self.woken.extend(self.peer_watcher);
         Ok((id, catch_up))
     }
@@ -108,9 +111,10 @@ impl State {
     /// Notes that a peer was seen to hold the same as this node: whatever it may lack from here on
     /// is in its outbox.
     pub fn peer_agrees(&mut self, name: &NodeName) {
-        if let Some(peer) = self.peers.get_mut(name) {
-            peer.instance = peer.active.map(|active| active.instance);
-        }
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        peer.instance = peer.active.map(|active| active.instance);
+        let consumer = peer.consumer;
+        self.peer_holds_all(consumer);
     }
 
     /// Whether a link is the one that stays.

@@ -142,6 +142,7 @@ impl State {
     /// mark when the slot is reused.
     fn remove(&mut self, slot: Slot) {
         self.wheel.remove(slot);
+        self.stop_awaiting(slot);
         if self.table.remove(slot) {
             self.expired += 1;
         }

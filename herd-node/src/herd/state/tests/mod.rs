@@ -1,8 +1,9 @@
-//! Forgetting and expiring, on the state alone.
+//! Forgetting, expiring and waiting for peers, on the state alone.
 
 mod forgetting;
 mod model;
 mod retention;
+mod witnesses;
 
 use std::time::Duration;
 
