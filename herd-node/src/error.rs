@@ -11,7 +11,7 @@ use crate::store::OpenError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration does not hold. Nothing was started.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] Problems),
     /// The port is taken, or the address is not this machine's. Nothing was started.
     #[error("cannot listen on {address}: {cause}{}", hint(cause))]

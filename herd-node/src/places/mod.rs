@@ -92,10 +92,10 @@ impl Places {
             }
             ProviderKind::Network(api, upstream) => {
                 let base = upstream.base.clone();
-                let api: Box<dyn Api> = match api {
-                    ApiKind::GoogleLegacy => Box::new(GoogleLegacy::new(base)),
-                    ApiKind::GoogleNew(tier) => Box::new(GoogleNew::new(base, tier)),
-                    ApiKind::Wikipedia => Box::new(Wikipedia::new(base)),
+                let api: Arc<dyn Api> = match api {
+                    ApiKind::GoogleLegacy => Arc::new(GoogleLegacy::new(base)),
+                    ApiKind::GoogleNew(tier) => Arc::new(GoogleNew::new(base, tier)),
+                    ApiKind::Wikipedia => Arc::new(Wikipedia::new(base)),
                 };
                 let provider = Box::new(Upstream::new(api, upstream, metrics.clone())?);
                 let table = match config.fallback {

@@ -205,6 +205,16 @@ async fn an_answer_of_exactly_the_limit_is_read_and_one_byte_more_is_not() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_megabyte_is_read_elsewhere_and_passed_on_all_the_same() {
+    let long = "x".repeat(1 << 20);
+    let body = format!("{{\"results\":[{{\"name\":\"{long}\"}}],\"status\":\"OK\"}}");
+    let server = StandIn::answering(Reply::new(200, &*body)).await;
+    let places = places_at(server.address, limits()).await;
+    let answer = places.search(&westwood(), &query(5), None).await.unwrap();
+    assert!(answer.legacy_json == body && answer.places[0].name == long);
+}
+
+#[tokio::test]
 async fn a_bomb_is_defused_at_the_limit() {
     let bomb = packed(&vec![b' '; 50 << 20]);
     assert!(bomb.len() < 100_000);

@@ -105,6 +105,8 @@ async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, Faul
             return Err(too_large);
         }
         body.extend_from_slice(&chunk);
+        // A bomb unpacks without ever waiting for the network; others get their turn meanwhile.
+        tokio::task::yield_now().await;
     }
     Ok(body)
 }

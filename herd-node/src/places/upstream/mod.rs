@@ -32,12 +32,17 @@ use self::verdict::Verdict;
 use super::config::UpstreamConfig;
 use super::fault::{Fault, Trouble};
 use super::key::Key;
+use super::key_source::KeySource;
 use super::metrics::{Metrics, Source};
 use super::page::Page;
 use super::provider::{Provider, Question};
 
 /// Fetches under way for each that may be in flight; the others wait for a turn.
 const WAITING_PER_FLIGHT: usize = 16;
+
+/// A larger answer is read on a thread of its own: it may be nonsense by the megabyte, and the
+/// node's reports must not wait for that. Twenty results take some 50 KiB.
+const MAX_READ_INLINE: usize = 128 << 10;
 
 /// Bytes of answers that are kept, where the operator allows any.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -67,7 +72,7 @@ pub(super) struct Upstream {
 impl Upstream {
     /// Builds the client; asks nothing yet.
     pub(super) fn new(
-        api: Box<dyn Api>,
+        api: Arc<dyn Api>,
         config: UpstreamConfig,
         metrics: Metrics,
     ) -> Result<Self, Problems> {
@@ -174,8 +179,8 @@ fn is_an_answer(page: &Page) -> bool {
 /// Puts one question to the provider.
 #[derive(Debug)]
 struct Fetcher {
-    api: Box<dyn Api>,
-    key: super::key_source::KeySource,
+    api: Arc<dyn Api>,
+    key: KeySource,
     breaker: Mutex<Breaker>,
     in_flight: Semaphore,
     retries: RetryPolicy,
@@ -262,12 +267,26 @@ impl Fetcher {
             Ok(Err(fault)) => (Err(fault), None),
             Ok(Ok(reply)) => {
                 let retry_after = reply.retry_after;
-                (self.api.read(question, reply, key), retry_after)
+                (self.read(question, reply, key).await, retry_after)
             }
         };
         self.metrics.requested(self.api.name(), label(&outcome), begin.elapsed());
         let verdict = Verdict::of(&outcome, retry_after);
         (outcome, verdict)
+    }
+
+    async fn read(
+        &self,
+        question: &Question,
+        reply: Reply,
+        key: Option<&Key>,
+    ) -> Result<Page, Fault> {
+        if reply.body.len() <= MAX_READ_INLINE {
+            return self.api.read(question, reply, key);
+        }
+        let (api, question, key) = (Arc::clone(&self.api), question.clone(), key.cloned());
+        let reading = tokio::task::spawn_blocking(move || api.read(&question, reply, key.as_ref()));
+        reading.await.unwrap_or(Err(Fault::GivenUp))
     }
 
     /// Takes a turn of the rate limit and a call of the day's quota.
