@@ -1,5 +1,7 @@
 //! What can be typed.
 
+mod near;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum as _};
 use herd_node::telemetry::LogSettings;
 use herd_proto::{ClientId, NodeName};
 
+pub(crate) use self::near::NearArgs;
 use crate::output::Format;
 
 const BRIEF: &str = "\
@@ -101,6 +104,9 @@ pub(crate) enum Command {
     /// Show the newest location of a client
     #[command(after_help = GetArgs::EXAMPLES)]
     Get(GetArgs),
+    /// Show the clients near a point or near a client
+    #[command(after_help = NearArgs::EXAMPLES)]
+    Near(NearArgs),
     /// Forget a client on all nodes
     #[command(after_help = ForgetArgs::EXAMPLES)]
     Forget(ForgetArgs),

@@ -6,7 +6,9 @@ use herd_edge::{Bearer, Dialler};
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::node_client::NodeClient;
 use herd_proto::v1::places_client::PlacesClient;
-use herd_proto::{ClientId, LocationRecord, MAX_MESSAGE_BYTES, Report, SearchQuery, v1};
+use herd_proto::{
+    ClientId, LocationRecord, MAX_MESSAGE_BYTES, NearQuery, Position, Report, SearchQuery, v1,
+};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
@@ -58,6 +60,26 @@ pub struct Recorded {
     pub location: LocationRecord,
     /// Whether it was the newest of its client.
     pub applied: bool,
+}
+
+/// The answer to a question who is near.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nearby {
+    /// The point in the middle.
+    pub center: Position,
+    /// Those found, nearest first.
+    pub neighbors: Vec<Neighbor>,
+    /// Whether there are more within the radius.
+    pub truncated: bool,
+}
+
+/// A client that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbor {
+    /// Where it is.
+    pub location: LocationRecord,
+    /// Its distance from the middle, in metres.
+    pub distance_meters: f64,
 }
 
 /// The answer to a search for places.
@@ -162,6 +184,27 @@ impl Client {
         let mut locations = self.locations();
         let answer = self.call("Locations/Get", locations.get(self.timed(request))).await?;
         self.location(answer.location)
+    }
+
+    /// The clients near a point or near another client, nearest first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the node does not know the client in the middle, among others.
+    pub async fn near(&self, query: NearQuery) -> Result<Nearby, Error> {
+        let mut locations = self.locations();
+        let request = self.timed(query.into_request());
+        let answer = self.call("Locations/Near", locations.near(request)).await?;
+        let center = answer.center.unwrap_or_default();
+        let center =
+            Position::from_degrees(center.latitude, center.longitude).map_err(|error| {
+                Error::Answer { address: self.address.clone(), problem: error.to_string() }
+            })?;
+        let neighbor = |neighbor: v1::Neighbor| {
+            let location = self.location(neighbor.location)?;
+            Ok(Neighbor { location, distance_meters: neighbor.distance_meters })
+        };
+        let neighbors = answer.neighbors.into_iter().map(neighbor).collect::<Result<_, Error>>()?;
+        Ok(Nearby { center, neighbors, truncated: answer.truncated })
     }
 
     /// Forgets `client` on all nodes. Returns where it was; `None` if the node asked did not know,

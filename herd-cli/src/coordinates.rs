@@ -1,5 +1,7 @@
 //! The ways in which people write a position.
 
+mod sexagesimal;
+
 use herd_proto::{Position, PositionError};
 
 /// A position as a person gave it.
@@ -14,7 +16,7 @@ pub(crate) enum Coordinates {
 /// Why a text is no position; the rule is quoted, and what was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CoordinatesError {
-    #[error("must be like 34.07,-118.44 or +34.07-118.44, got {0:?}")]
+    #[error("must be like 34.07,-118.44 or +34.07-118.44 or 34°04'12\"N 118°26'24\"W, got {0:?}")]
     Form(String),
     #[error("{rule}, got {given:?}")]
     Range {
@@ -25,9 +27,14 @@ pub(crate) enum CoordinatesError {
 }
 
 impl Coordinates {
-    /// Reads `34.07,-118.44`, `34.07 -118.44` or `+34.07-118.44`.
+    /// Reads `34.07,-118.44`, `34.07 -118.44`, `+34.07-118.44`, and degrees with minutes and
+    /// seconds, as `34°04'12"N 118°26'24"W` or as ISO 6709 `+340412-1182624/`.
     pub(crate) fn parse(text: &str) -> Result<Self, CoordinatesError> {
         let range = |rule| CoordinatesError::Range { rule, given: text.into() };
+        if let Some((latitude, longitude)) = sexagesimal::parse(text) {
+            let position = Position::from_degrees(latitude, longitude).map_err(range)?;
+            return Ok(Self::Degrees(position));
+        }
         match Position::parse(text) {
             Ok(_) => return Ok(Self::Iso6709(text.into())),
             Err(PositionError::NotIso6709) => {}
@@ -43,6 +50,15 @@ impl Coordinates {
         Position::from_degrees(degrees(latitude)?, degrees(longitude)?)
             .map(Self::Degrees)
             .map_err(range)
+    }
+
+    /// The position, without the way in which it was written.
+    pub(crate) fn position(&self) -> Position {
+        match self {
+            // Was read from this text.
+            Self::Iso6709(text) => Position::parse(text).unwrap_or_default(),
+            Self::Degrees(position) => *position,
+        }
     }
 }
 

@@ -9,7 +9,9 @@ mod error;
 mod report_stream;
 mod watch;
 
-pub use client::{Access, CONNECT_TIMEOUT, Client, DEFAULT_DEADLINE, FoundPlaces, Recorded};
+pub use client::{
+    Access, CONNECT_TIMEOUT, Client, DEFAULT_DEADLINE, FoundPlaces, Nearby, Neighbor, Recorded,
+};
 pub use error::{Error, Unreachable};
 pub use report_stream::{MAX_BATCH_BYTES, MAX_BATCH_REPORTS, RefusedReport, ReportStream, Taken};
 pub use watch::{Change, Watch};

@@ -98,7 +98,7 @@ fn every_help_has_examples_and_fits_the_screen() {
     {
         assert!(full.contains(part), "{part}");
     }
-    for command in ["up", "report", "whatsat", "get", "watch", "status"] {
+    for command in ["up", "report", "whatsat", "get", "near", "watch", "status"] {
         assert!(full.contains(&format!("\n  {command} ")), "{command}");
         let help = ok(&alone(&[command, "--help"]));
         assert!(help.contains("Examples:\n  herd-cli "), "{help}");
@@ -131,6 +131,26 @@ fn a_report_is_recorded_and_found() {
     assert_eq!(got["position"]["text"], "+34.07-118.44");
     assert_eq!(got["position"]["longitude"], -118.44);
     assert!(got["at"].as_str().unwrap().starts_with("AT Bailey +"));
+}
+
+#[test]
+fn who_is_near_a_point_or_a_client_is_shown_nearest_first() {
+    let herd = herd();
+    for (id, at) in [("emu", "-33.87,151.21"), ("moa", "-33.88,151.21"), ("yak", "27.59,86.56")] {
+        ok(&herd_run(&herd, &["report", id, at]));
+    }
+    let shown = ok(&herd_run(&herd, &["near", "33°52'12\"S 151°12'36\"E", "--max", "1"]));
+    assert!(shown.contains("0 m       emu"), "{shown}");
+    assert!(shown.contains("1 client near -33.87, 151.21; there are more"), "{shown}");
+    let shown = ok(&herd_run(&herd, &["near", "emu", "--radius", "20037km", "-o", "jsonl"]));
+    let found: Vec<_> = shown.lines().map(json).collect();
+    let ids: Vec<_> = found.iter().map(|near| &near["location"]["client_id"]).collect();
+    assert_eq!(ids, ["moa", "yak"]);
+    assert!((found[0]["distance_meters"].as_f64().unwrap() - 1111.9).abs() < 1.0);
+    let nobody = herd_run(&herd, &["near", "ghost"]);
+    assert_eq!(code(&nobody), Some(3), "{}", err(&nobody));
+    let outside = herd_run(&herd, &["near", "-91,0"]);
+    assert_eq!(code(&outside), Some(4), "{}", err(&outside));
 }
 
 #[test]

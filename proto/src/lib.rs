@@ -7,6 +7,7 @@
 mod client_id;
 mod convert;
 mod decimal;
+mod near;
 mod node_name;
 mod place;
 mod position;
@@ -22,9 +23,10 @@ mod status;
 
 pub use client_id::{ClientId, ClientIdError, WHITE_SPACE};
 pub use convert::RecordError;
+pub use near::{MAX_NEAR_METERS, MAX_NEAR_RESULTS, NearCenter, NearQuery};
 pub use node_name::{NodeName, NodeNameError};
 pub use place::{MAX_RADIUS_METERS, MAX_RESULTS, SearchQuery};
-pub use position::{Position, PositionError};
+pub use position::{EARTH_RADIUS_METERS, Position, PositionError};
 pub use record::LocationRecord;
 pub use record_fields::Record;
 pub use report::Report;

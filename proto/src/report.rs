@@ -122,7 +122,7 @@ fn request_position(
     request: &v1::ReportRequest,
 ) -> Option<(Position, CompactString)> {
     let typed = match &request.position {
-        Some(position) => Some(typed_position(wrong, position)?),
+        Some(position) => Some(typed_position(wrong, "position", position)?),
         None => None,
     };
     if request.position_text.is_empty() {
@@ -139,16 +139,21 @@ fn request_position(
     Some(read)
 }
 
-fn typed_position(wrong: &mut Violations, position: &v1::Position) -> Option<Position> {
+/// Checks the degrees of the field at `path`.
+pub(crate) fn typed_position(
+    wrong: &mut Violations,
+    path: &str,
+    position: &v1::Position,
+) -> Option<Position> {
     let (latitude, longitude) = (position.latitude, position.longitude);
     // Both are looked at, so that both can be named.
     if Position::from_degrees(latitude, 0.0).is_err() {
         let rule = format!("must be between -90 and 90 degrees, got {latitude}");
-        wrong.add("position.latitude", rule);
+        wrong.add(&format!("{path}.latitude"), rule);
     }
     if Position::from_degrees(0.0, longitude).is_err() {
         let rule = format!("must be between -180 and 180 degrees, got {longitude}");
-        wrong.add("position.longitude", rule);
+        wrong.add(&format!("{path}.longitude"), rule);
     }
     Position::from_degrees(latitude, longitude).ok()
 }

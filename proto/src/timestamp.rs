@@ -46,6 +46,13 @@ impl Timestamp {
         Difference(self.0 - earlier.0)
     }
 
+    /// This moment less `duration`, at least the beginning of 1970.
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        let nanos = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(nanos).max(0))
+    }
+
     /// This moment plus `duration`, at most the last representable moment.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {

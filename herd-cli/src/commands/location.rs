@@ -1,6 +1,7 @@
 //! How a location is shown.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use herd_proto::LocationRecord;
 use serde::Serialize;
@@ -86,4 +87,16 @@ pub(crate) fn at_line(record: &LocationRecord) -> String {
         record.position_text(),
         record.time_text()
     )
+}
+
+/// A distance for people.
+pub(crate) fn distance(metres: f64) -> String {
+    if metres < 1000.0 { format!("{metres:.0} m") } else { format!("{:.1} km", metres / 1000.0) }
+}
+
+/// For how long something has been so, for people: to the second, and to the minute after an hour.
+pub(crate) fn age(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    let shown = if seconds < 3600 { seconds } else { seconds - seconds % 60 };
+    humantime::format_duration(Duration::from_secs(shown)).to_string()
 }

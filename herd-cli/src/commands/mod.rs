@@ -3,6 +3,7 @@
 mod forget;
 mod get;
 mod location;
+mod near;
 mod report;
 mod report_many;
 mod status;
@@ -36,6 +37,7 @@ pub(crate) async fn run(
         Command::Report(args) => report::run(args, target, output).await,
         Command::Whatsat(args) => whatsat::run(args, target, output).await,
         Command::Get(args) => get::run(args, target, output).await,
+        Command::Near(args) => near::run(args, target, output).await,
         Command::Forget(args) => forget::run(args, target, output).await,
         Command::Watch(args) => watch::run(args, target, output).await,
         Command::Status(args) => status::run(args, target, output).await,

@@ -5,7 +5,7 @@ use herd_proto::{SearchQuery, v1};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::location::{LocationView, at_line};
+use super::location::{LocationView, at_line, distance};
 use super::{Target, invalid};
 use crate::args::WhatsatArgs;
 use crate::exit_code::ExitCode;
@@ -118,8 +118,4 @@ impl Answer for Found {
         let places = self.places.iter().filter_map(|place| serde_json::to_value(place).ok());
         Some(places.map(|place| ("place", place)).collect())
     }
-}
-
-fn distance(metres: f64) -> String {
-    if metres < 1000.0 { format!("{metres:.0} m") } else { format!("{:.1} km", metres / 1000.0) }
 }

@@ -274,6 +274,13 @@ impl Locations for Script {
         Err(Status::unimplemented("the gateway has no use for it"))
     }
 
+    async fn near(
+        &self,
+        _: Request<v1::NearRequest>,
+    ) -> Result<Response<v1::NearResponse>, Status> {
+        Err(Status::unimplemented("the gateway has no use for it"))
+    }
+
     async fn forget(
         &self,
         _: Request<v1::ForgetRequest>,

@@ -32,6 +32,7 @@ impl Need {
         match path {
             "/herd.v1.Gossip/Propagate" => Self::BeNode,
             "/herd.v1.Locations/Get"
+            | "/herd.v1.Locations/Near"
             | "/herd.v1.Locations/Watch"
             | "/herd.v1.Places/Search"
             | "/herd.v1.Node/GetStatus" => Self::Role(Role::Read),

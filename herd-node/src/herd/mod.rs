@@ -6,6 +6,7 @@
 //!
 //! - [`order`]: which of two records of one client wins
 //! - [`table`]: the newest record of each client, in dense slots
+//! - [`cells`]: which clients are in which cell of the Earth; [`near`]: who is near a point
 //! - [`tree`]: sums over all records, by which two nodes agree or find what differs; [`hash`]
 //! - [`expiry`]: when the time of a record is over
 //! - [`outbox`]: who must hear of which slot: a dirty bit each and a FIFO
@@ -13,9 +14,11 @@
 //! - [`state`]: all of the above under one roof; `report`, `merge`, `forget`, `expire`
 //! - [`link`]: one stream to one peer, from Hello to Goodbye
 
+pub mod cells;
 pub mod expiry;
 pub mod hash;
 pub mod link;
+pub mod near;
 pub mod order;
 pub mod outbox;
 pub mod peers;

@@ -183,7 +183,12 @@ impl State {
     /// The newest location of a client; `None` for one that is unknown, was forgotten or has not
     /// reported for as long as records are kept.
     pub fn location(&self, client: &ClientId) -> Option<&LocationRecord> {
-        let record = self.table.record(self.table.find(client)?);
+        self.location_in(self.table.find(client)?)
+    }
+
+    /// The newest location of the client in a slot; `None` as in [`State::location`].
+    pub fn location_in(&self, slot: Slot) -> Option<&LocationRecord> {
+        let record = self.table.holds(slot).then(|| self.table.record(slot))?;
         (!record.forgotten && !self.is_over(record)).then_some(record)
     }
 

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use herd_proto::{ClientId, LocationRecord};
 use siphasher::sip::SipHasher13;
 
+use super::cells::Cells;
 use super::hash::RecordHasher;
 use super::order;
 use super::tree::{self, Tree};
@@ -27,6 +28,8 @@ pub struct Table {
     secret: (u64, u64),
     hasher: RecordHasher,
     tree: Tree,
+    /// The slots of clients that are somewhere: not of forgotten ones.
+    cells: Cells,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,7 @@ impl Table {
             secret,
             hasher: RecordHasher::new(cluster),
             tree: Tree::default(),
+            cells: Cells::default(),
         }
     }
 
@@ -75,6 +79,13 @@ impl Table {
             Ordering::Greater => {
                 let hash = self.hasher.hash(&record);
                 self.tree.replace(entry.key, entry.hash, hash);
+                let (old, new) = (entry.record.position, record.position);
+                match (entry.record.forgotten, record.forgotten) {
+                    (false, false) => self.cells.replace(slot, old, new),
+                    (false, true) => self.cells.remove(slot, old),
+                    (true, false) => self.cells.insert(slot, new),
+                    (true, true) => {}
+                }
                 entry.record = record;
                 entry.hash = hash;
                 Merged::Newer(slot)
@@ -86,6 +97,9 @@ impl Table {
         let slot = self.free.pop().unwrap_or(self.entries.len() as Slot);
         let (key, hash) = (self.hasher.key(&record.client), self.hasher.hash(&record));
         self.tree.insert(slot, key, hash);
+        if !record.forgotten {
+            self.cells.insert(slot, record.position);
+        }
         let (entries, secret) = (&mut self.entries, self.secret);
         let place = index_hash(secret, &record.client);
         let entry = Entry { record, key, hash };
@@ -107,6 +121,9 @@ impl Table {
         }
         let Entry { record, key, hash } = &self.entries[slot as usize];
         self.tree.remove(slot, *key, *hash);
+        if !record.forgotten {
+            self.cells.remove(slot, record.position);
+        }
         let place = index_hash(self.secret, &record.client);
         if let Ok(found) = self.index.find_entry(place, |other| *other == slot) {
             found.remove();
@@ -150,6 +167,11 @@ impl Table {
     /// The sums by which two nodes find what differs.
     pub fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// Where the clients are.
+    pub fn cells(&self) -> &Cells {
+        &self.cells
     }
 
     /// The key and the hash of the record in a slot that the table handed out.

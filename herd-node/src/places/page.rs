@@ -7,7 +7,6 @@ use serde_json::value::RawValue;
 
 use super::classic;
 use super::fault::Fault;
-use super::sphere::distance_meters;
 
 /// One answer in the form of Nearby Search (legacy), whole, with marks where it can be cut.
 ///
@@ -192,7 +191,7 @@ fn read_place(value: &Value, center: Position) -> v1::Place {
     let degrees = location["lat"].as_f64().zip(location["lng"].as_f64());
     let located = degrees.and_then(|(latitude, longitude)| {
         let position = Position::from_degrees(latitude, longitude).ok()?;
-        Some((v1::Position { latitude, longitude }, distance_meters(center, position)))
+        Some((v1::Position { latitude, longitude }, center.distance_meters(position)))
     });
     let types = value["types"].as_array().map(Vec::as_slice).unwrap_or_default();
     v1::Place {

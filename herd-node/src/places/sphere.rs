@@ -1,25 +1,12 @@
 //! Points on the Earth, indexed as points of a unit sphere in three dimensions, where neither
 //! the poles nor the antimeridian are special.
 
-use herd_proto::Position;
+use herd_proto::{EARTH_RADIUS_METERS, Position};
 use rstar::RTree;
 use rstar::primitives::GeomWithData;
 
-/// The Earth's mean radius, in metres.
-const EARTH_RADIUS_METERS: f64 = 6_371_008.8;
-
 /// Widens the search in the tree past any rounding; what it lets in is measured again.
 const CHORD_SLACK: f64 = 1e-12;
-
-/// The distance along a great circle, in metres.
-pub(super) fn distance_meters(from: Position, to: Position) -> f64 {
-    let (from_lat, to_lat) = (from.latitude().to_radians(), to.latitude().to_radians());
-    let half_lat = ((to_lat - from_lat) / 2.0).sin();
-    let half_lng = ((to.longitude() - from.longitude()).to_radians() / 2.0).sin();
-    let haversine = half_lat * half_lat + from_lat.cos() * to_lat.cos() * half_lng * half_lng;
-    // Rounding can lift the haversine of antipodes over 1, where the arc sine is no number.
-    2.0 * EARTH_RADIUS_METERS * haversine.sqrt().min(1.0).asin()
-}
 
 /// An immutable set of points, each with the number it was given.
 #[derive(Debug)]
@@ -47,7 +34,7 @@ impl SphereIndex {
         let chord = 2.0 * half_angle.sin() * (1.0 + 1e-9) + CHORD_SLACK;
         self.tree
             .locate_within_distance(on_unit_sphere(center), chord * chord)
-            .map(move |entry| (entry.data.1 as usize, distance_meters(center, entry.data.0)))
+            .map(move |entry| (entry.data.1 as usize, center.distance_meters(entry.data.0)))
             .filter(move |(_, distance)| *distance <= radius_meters)
     }
 }
@@ -62,22 +49,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn at(latitude: f64, longitude: f64) -> Position {
-        Position::from_degrees(latitude, longitude).unwrap()
-    }
-
-    #[test]
-    fn distances_are_those_of_a_great_circle() {
-        let near = |found: f64, expected: f64| (found - expected).abs() < 1.0;
-        let degree = EARTH_RADIUS_METERS.to_radians();
-        assert!(near(distance_meters(at(0.0, 0.0), at(0.0, 1.0)), degree));
-        assert!(near(distance_meters(at(0.0, 179.5), at(0.0, -179.5)), degree));
-        assert!(near(distance_meters(at(90.0, 0.0), at(90.0, 120.0)), 0.0));
-        assert!(near(distance_meters(at(89.5, 0.0), at(89.5, 180.0)), degree));
-        let half_way_round = distance_meters(at(0.0, 0.0), at(0.0, 180.0));
-        assert!(near(half_way_round, 180.0 * degree));
-    }
 
     /// Crowds the poles, the antimeridian and one small area, where mistakes would show.
     fn position() -> impl Strategy<Value = Position> {
@@ -111,7 +82,7 @@ mod tests {
             found.sort_by_key(|(number, _)| *number);
             let expected: Vec<_> = points
                 .iter()
-                .map(|&point| distance_meters(center, point))
+                .map(|&point| center.distance_meters(point))
                 .enumerate()
                 .filter(|(_, distance)| *distance <= radius)
                 .collect();

@@ -1,14 +1,14 @@
 use std::sync::Arc;
 
 use herd_proto::v1::locations_server::Locations;
-use herd_proto::{ClientId, Report, Violations, invalid_argument, v1};
+use herd_proto::{ClientId, NearQuery, Report, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::peers::Wanted;
 use super::report_stream::{Answers, answers};
 use super::watch::{Changes, Watchers};
-use super::{draining, not_for, unknown_client};
+use super::{draining, near, not_for, unknown_client};
 use crate::durability::Durability;
 use crate::front::Caller;
 use crate::shared::Shared;
@@ -94,6 +94,16 @@ impl Locations for LocationsService {
         let location = self.shared.with(|state, _| state.location(&client).map(Into::into));
         let location = location.ok_or_else(|| unknown_client(&client))?;
         Ok(Response::new(v1::GetResponse { location: Some(location) }))
+    }
+
+    async fn near(
+        &self,
+        request: Request<v1::NearRequest>,
+    ) -> Result<Response<v1::NearResponse>, Status> {
+        let query = NearQuery::from_request(request.get_ref())
+            .map_err(|violations| invalid_argument(&violations))?;
+        let answer = near::answer(&self.shared, query).await;
+        answer.map(Response::new).map_err(|client| unknown_client(&client))
     }
 
     async fn forget(

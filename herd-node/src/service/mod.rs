@@ -2,6 +2,7 @@
 
 mod gossip;
 mod locations;
+mod near;
 mod node;
 mod peers;
 mod places;

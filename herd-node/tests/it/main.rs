@@ -11,6 +11,7 @@ mod full_disk;
 mod limits;
 mod locations;
 mod min_peers;
+mod near;
 mod places;
 mod propagate;
 mod shutdown;

@@ -11,7 +11,6 @@ use crate::places::fault::Fault;
 use crate::places::key::Key;
 use crate::places::page::{Notes, Page};
 use crate::places::provider::Question;
-use crate::places::sphere::distance_meters;
 use crate::places::upstream::{Api, Reply};
 use crate::places::viewport::viewport;
 
@@ -180,7 +179,7 @@ impl Found {
     /// `None` for what lies nowhere.
     fn distance(&self, from: Position) -> Option<f64> {
         let at = Position::from_degrees(self.lat, self.lon).ok()?;
-        Some(distance_meters(from, at))
+        Some(from.distance_meters(at))
     }
 }
 

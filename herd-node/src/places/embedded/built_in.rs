@@ -30,7 +30,6 @@ mod tests {
     use std::collections::{HashMap, HashSet};
 
     use super::*;
-    use crate::places::sphere::distance_meters;
 
     /// The kinds that a built-in row may be of.
     const KINDS: [&str; 29] = [
@@ -103,7 +102,7 @@ mod tests {
         for row in rows.iter().filter(|row| !is_town(row)) {
             let named = |town: &&Row| town.name == row.vicinity && town.country == row.country;
             if let Some(town) = rows.iter().filter(is_town).find(named) {
-                let distance = distance_meters(town.position, row.position);
+                let distance = town.position.distance_meters(row.position);
                 assert!(distance < 70_000.0, "{} is {distance} m from its town", row.name);
                 compared += 1;
             }

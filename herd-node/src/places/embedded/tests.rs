@@ -5,7 +5,6 @@ use herd_proto::Position;
 use proptest::prelude::*;
 
 use super::*;
-use crate::places::sphere::distance_meters;
 
 fn question(position: &str, radius_meters: f64) -> Question {
     let center = Position::parse(position).unwrap();
@@ -228,7 +227,7 @@ proptest! {
         let mut expected: Vec<_> = points
             .iter()
             .enumerate()
-            .map(|(number, (at, rank))| (number, distance_meters(center, *at), f64::from(*rank)))
+            .map(|(number, (at, rank))| (number, center.distance_meters(*at), f64::from(*rank)))
             .filter(|(_, distance, _)| *distance <= radius_meters)
             .collect();
         expected.sort_by(|(number, distance, rank), (number2, distance2, rank2)| {

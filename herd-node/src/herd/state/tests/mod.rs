@@ -2,6 +2,7 @@
 
 mod forgetting;
 mod model;
+mod near;
 mod retention;
 mod witnesses;
 
