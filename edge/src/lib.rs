@@ -3,7 +3,7 @@
 //! Certificates and keys come from files and are read again when they change ([`Tls`]); new
 //! connections use what was read last, and those that are open stay as they are. Which names a
 //! certificate speaks for is in [`names`]. [`Bearer`] is a caller's own token. [`Doors`] limits
-//! connections, [`Refusals`] counts what was refused, and why.
+//! connections, [`Pace`] what one may bring, [`Refusals`] counts what was refused, and why.
 
 mod bearer;
 mod connect;
@@ -12,6 +12,7 @@ mod error;
 mod file_limit;
 mod material;
 pub mod names;
+mod pace;
 mod refusals;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -23,5 +24,6 @@ pub use doors::{Doors, Place};
 pub use error::{TlsError, is_refused};
 pub use file_limit::raise_file_limit;
 pub use material::{ClientAuth, Pair, TlsFiles};
+pub use pace::Pace;
 pub use refusals::{Reason, Refusals};
 pub use tls::{Tls, TlsState, accept};

@@ -23,6 +23,12 @@ pub enum Reason {
     PermissionDenied,
     /// All places for watchers are taken.
     Watchers,
+    /// A watcher fell too far behind.
+    WatcherBehind,
+    /// The table holds as many clients as it may.
+    Clients,
+    /// A client reported too often.
+    ClientRate,
     /// More came on a connection than it may send in a second.
     ConnectionRate,
     /// A connection said nothing for too long.
@@ -35,7 +41,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Handshake,
@@ -45,6 +51,9 @@ impl Reason {
         Self::Unauthenticated,
         Self::PermissionDenied,
         Self::Watchers,
+        Self::WatcherBehind,
+        Self::Clients,
+        Self::ClientRate,
         Self::ConnectionRate,
         Self::Idle,
         Self::PartialLine,
@@ -63,6 +72,9 @@ impl Reason {
             Self::Unauthenticated => "unauthenticated",
             Self::PermissionDenied => "permission_denied",
             Self::Watchers => "watchers",
+            Self::WatcherBehind => "watcher_behind",
+            Self::Clients => "clients",
+            Self::ClientRate => "client_rate",
             Self::ConnectionRate => "connection_rate",
             Self::Idle => "idle",
             Self::PartialLine => "partial_line",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::{io, mem};
 
 use bytes::Bytes;
-use herd_edge::Reason;
+use herd_edge::{Pace, Reason};
 use herd_proto::v1;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::Port;
 use crate::line::{Command, Decoder, Iamat, Piece, Whatsat, answer};
 use crate::line_log::Direction;
-use crate::pace::Pace;
 use crate::stream::Stream;
 use crate::translate::{self, Found, Recorded};
 

@@ -15,7 +15,6 @@ mod layers;
 pub mod line;
 mod line_log;
 mod listener;
-mod pace;
 mod proxied;
 pub mod settings;
 mod stream;

@@ -38,7 +38,7 @@ use crate::link::{self, Connect, Way};
 use crate::metrics;
 use crate::places::Places;
 use crate::service::{
-    GossipService, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
+    GossipService, Intake, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
 };
 use crate::settings::TlsConfig;
 use crate::shared::Shared;
@@ -62,6 +62,7 @@ pub struct Node {
     admin: Option<SocketAddr>,
     shared: Arc<Shared>,
     places: Arc<Places>,
+    refusals: Arc<Refusals>,
     health: Health,
     drain_grace: Duration,
     /// Closes the port.
@@ -104,8 +105,7 @@ impl Node {
     /// # Errors
     /// Nothing is left running.
     pub async fn start(config: Config) -> Result<Self, Error> {
-        let listener =
-            listen(config.listen).map_err(|cause| Error::Bind { address: config.listen, cause })?;
+        let listener = bind(config.listen)?;
         let address =
             listener.local_addr().map_err(|cause| Error::Bind { address: config.listen, cause })?;
         let tls = match &config.tls {
@@ -119,10 +119,12 @@ impl Node {
         };
         let refusals = Arc::new(Refusals::default());
         let Limits { max_connections, max_connections_per_address, .. } = config.limits;
+        let max_connection_rate = config.limits.max_connection_rate;
         let acceptor = Acceptor {
             listener,
             tls: tls.clone(),
             doors: Doors::new(max_connections, max_connections_per_address),
+            max_connection_rate,
             refusals: Arc::clone(&refusals),
         };
         let (accepted, incoming) = mpsc::channel(ACCEPTED);
@@ -179,14 +181,12 @@ impl Node {
             Some(path) => Some(Tokens::load(path).await?),
             None => None,
         };
-        let admin = match config.admin {
-            None => None,
-            Some(address) => Some(listen(address).map_err(|cause| Error::Bind { address, cause })?),
-        };
+        let admin = config.admin.map(bind).transpose()?;
         let places = Arc::new(Places::open(config.places.clone()).await?);
         let shared = Shared::new(identity(&config));
         shared.with(|state, now| {
             state.set_retention(config.retention);
+            state.limit_reports(config.limits.max_clients, config.limits.max_client_rate);
             state.expire(now, 0);
         });
         let (durability, writer) = match &config.data {
@@ -204,6 +204,7 @@ impl Node {
             admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
             shared: Arc::clone(&shared),
             places: Arc::clone(&places),
+            refusals: Arc::clone(&edge.refusals),
             health,
             drain_grace: config.drain_grace,
             stop_listening: CancellationToken::new(),
@@ -217,7 +218,7 @@ impl Node {
             writers: TaskTracker::new(),
             tasks: JoinSet::new(),
         };
-        let watchers = Watchers::new(config.limits.max_watchers, Arc::clone(&edge.refusals));
+        let watchers = node.watchers(&config.limits, &edge.refusals);
         let Edge { tls, refusals } = edge;
         let facts = NodeFacts {
             places,
@@ -232,7 +233,7 @@ impl Node {
         } else {
             info!(node = %config.name, "no data directory: locations are kept in memory only");
         }
-        let routes = node.routes(&facts, config.limits.max_request_bytes);
+        let routes = node.routes(&facts, &config.limits);
         let mut routes = routes.add_service(health_service);
         if config.reflection {
             routes = with_reflection(routes)?;
@@ -273,6 +274,11 @@ impl Node {
     /// The node's places, to [reload](Places::reload) them.
     pub fn places(&self) -> &Arc<Places> {
         &self.places
+    }
+
+    /// What was refused or cut off so far.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Closes the node's port when it is cancelled, and nothing else: a node that takes its place
@@ -330,12 +336,24 @@ impl Node {
         Drained::CutOff
     }
 
-    fn routes(&self, facts: &NodeFacts, max_request_bytes: usize) -> Routes {
+    fn watchers(&mut self, limits: &Limits, refusals: &Arc<Refusals>) -> Arc<Watchers> {
+        let Limits { max_watchers, max_watcher_bytes, .. } = *limits;
+        let watchers = Watchers::new(max_watchers, max_watcher_bytes, Arc::clone(refusals));
+        self.until_the_end(Arc::clone(&watchers).look_after(Arc::clone(&self.shared)));
+        watchers
+    }
+
+    fn routes(&self, facts: &NodeFacts, limits: &Limits) -> Routes {
         let (shared, stop) = (&self.shared, &self.stop);
         let limit = MAX_MESSAGE_BYTES;
-        let (watchers, durability) = (Arc::clone(&facts.watchers), facts.durability.clone());
-        let locations =
-            LocationsService::new(Arc::clone(shared), watchers, durability, stop.clone());
+        let max_request_bytes = limits.max_request_bytes;
+        let intake = Intake {
+            shared: Arc::clone(shared),
+            durability: facts.durability.clone(),
+            refusals: Arc::clone(&facts.refusals),
+        };
+        let watchers = Arc::clone(&facts.watchers);
+        let locations = LocationsService::new(intake, watchers, stop.clone());
         let places = PlacesService::new(Arc::clone(shared), Arc::clone(&facts.places));
         let gossip = self.gossip();
         let node = NodeService::new(Arc::clone(shared), facts.clone());
@@ -457,6 +475,10 @@ impl Drop for Node {
         self.stop_writing.cancel();
         self.stop_server.cancel();
     }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+    listen(address).map_err(|cause| Error::Bind { address, cause })
 }
 
 /// What the node is from now on.

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::connection::Connection;
+use super::pace::ConnectionPace;
 
 /// Where the server takes connections from.
 type Accepted = mpsc::Sender<io::Result<Connection>>;
@@ -31,6 +32,8 @@ pub(crate) struct Acceptor {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) doors: Arc<Doors>,
+    /// Most reports a second that one connection may bring.
+    pub(crate) max_connection_rate: Option<u32>,
     pub(crate) refusals: Arc<Refusals>,
 }
 
@@ -80,8 +83,9 @@ impl Acceptor {
     ) {
         prepare(&stream);
         let refusals = Arc::clone(&self.refusals);
+        let reports = ConnectionPace::new(self.max_connection_rate);
         let Some(config) = self.tls.as_ref().and_then(|tls| tls.server()) else {
-            let connection = Connection::plain(stream, address, place, refusals);
+            let connection = Connection::plain(stream, address, place, reports, refusals);
             let _ = accepted.send(Ok(connection)).await;
             return;
         };
@@ -89,7 +93,7 @@ impl Acceptor {
         handshakes.spawn(async move {
             match accept(config, stream).await {
                 Ok(stream) => {
-                    let connection = Connection::tls(stream, address, place, refusals);
+                    let connection = Connection::tls(stream, address, place, reports, refusals);
                     let _ = accepted.send(Ok(connection)).await;
                 }
                 Err(error) => {

@@ -15,6 +15,8 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
+use super::pace::ConnectionPace;
+
 /// What every HTTP/2 client sends first has this many bytes.
 const PREFACE_BYTES: usize = 24;
 
@@ -28,6 +30,8 @@ pub(crate) struct Remote {
     pub(crate) address: SocketAddr,
     /// Its certificate, if it showed one; the CA's word for it has been checked.
     pub(crate) certificate: Option<CertificateDer<'static>>,
+    /// How many reports it may bring.
+    pub(crate) pace: ConnectionPace,
 }
 
 /// A connection that holds one of the places for connections.
@@ -57,9 +61,10 @@ impl Connection {
         stream: TcpStream,
         address: SocketAddr,
         place: Place,
+        reports: ConnectionPace,
         refusals: Arc<Refusals>,
     ) -> Self {
-        let remote = Remote { address, certificate: None };
+        let remote = Remote { address, certificate: None, pace: reports };
         Self::new(Io::Plain(stream), remote, place, refusals)
     }
 
@@ -67,10 +72,12 @@ impl Connection {
         stream: TlsStream<TcpStream>,
         address: SocketAddr,
         place: Place,
+        reports: ConnectionPace,
         refusals: Arc<Refusals>,
     ) -> Self {
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let remote = Remote { address, certificate: shown.map(|first| first.clone().into_owned()) };
+        let certificate = shown.map(|first| first.clone().into_owned());
+        let remote = Remote { address, certificate, pace: reports };
         Self::new(Io::Tls(Box::new(stream)), remote, place, refusals)
     }
 

@@ -6,6 +6,7 @@ mod connection;
 mod deadline;
 mod guard;
 mod layer;
+mod pace;
 mod request_id;
 mod tokens;
 
@@ -15,5 +16,6 @@ pub(crate) use connection::Remote;
 pub(crate) use deadline::time_left;
 pub(crate) use guard::Guard;
 pub(crate) use layer::FrontLayer;
+pub(crate) use pace::ConnectionPace;
 pub(crate) use tokens::Tokens;
 pub use tokens::TokensError;

@@ -10,6 +10,7 @@
 //! - [`tree`]: sums over all records, by which two nodes agree or find what differs; [`hash`]
 //! - [`expiry`]: when the time of a record is over
 //! - [`outbox`]: who must hear of which slot: a dirty bit each and a FIFO
+//! - [`pace`]: how often one client may report
 //! - [`peers`]: the other nodes, and which of several streams to one of them stays
 //! - [`state`]: all of the above under one roof; `report`, `merge`, `forget`, `expire`
 //! - [`link`]: one stream to one peer, from Hello to Goodbye
@@ -21,6 +22,7 @@ pub mod link;
 pub mod near;
 pub mod order;
 pub mod outbox;
+pub mod pace;
 pub mod peers;
 pub mod state;
 pub mod table;

@@ -116,6 +116,11 @@ impl Outbox {
         self.dirty_count
     }
 
+    /// Memory that changes take until they are heard, which a sweep does not.
+    pub fn queued_bytes(&self) -> usize {
+        self.fifo.len() * size_of::<Slot>()
+    }
+
     /// Whether no slot is dirty.
     pub fn is_empty(&self) -> bool {
         self.dirty_count == 0

@@ -18,6 +18,7 @@ use self::witnesses::Witnesses;
 pub use self::witnesses::{MAX_AWAITED, TooManyAwaited, WaitId};
 use super::expiry::{Lifetimes, Minute, Wheel, minute_of};
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::peers::Peers;
 use super::table::{Merged, Slot, Table};
 use super::{Now, Token};
@@ -88,6 +89,20 @@ pub enum CatchUp {
     Everything,
 }
 
+/// Why a report was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// It breaks a rule.
+    #[error("{0}")]
+    Invalid(Violations),
+    /// The table has as many clients as it may.
+    #[error("this node knows as many clients as it may")]
+    TableFull,
+    /// The client reports more often than it may.
+    #[error("this client reports more often than it may")]
+    TooOften,
+}
+
 /// Reports taken from clients since the start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReportCounts {
@@ -115,6 +130,10 @@ pub struct State {
     /// The minute of this node's clock when it was last told the time.
     minute: Minute,
     expired: u64,
+    /// Most clients that reports may bring into the table.
+    max_clients: usize,
+    /// `None` where clients may report as often as they like.
+    pace: Option<Pace>,
     changes: u64,
     next_token: u64,
     /// Who must be woken once the caller lets go of the state. Short: each token stands here at
@@ -153,11 +172,20 @@ impl State {
             wheel: Wheel::default(),
             minute: 0,
             expired: 0,
+            max_clients: usize::MAX,
+            pace: None,
             changes: 0,
             next_token: 0,
             woken: Vec::new(),
             peer_watcher: None,
         }
+    }
+
+    /// Bounds what reports may do: how many clients they bring, and how often one may report. What
+    /// peers tell is taken all the same: nodes that hold different records would never agree.
+    pub fn limit_reports(&mut self, max_clients: usize, max_client_rate: Option<u32>) {
+        self.max_clients = max_clients;
+        self.pace = max_client_rate.map(Pace::new);
     }
 
     /// What the node is.
@@ -197,15 +225,13 @@ impl State {
     ///
     /// # Errors
     /// A time too far in the future, compared with this node's clock and never with a stored
-    /// value: one wrong clock must not shut out later, right ones.
-    pub fn report(
-        &mut self,
-        now: Now,
-        report: Report,
-    ) -> Result<(LocationRecord, bool), Violations> {
+    /// value: one wrong clock must not shut out later, right ones. A client too many, or one that
+    /// reports too often.
+    pub fn report(&mut self, now: Now, report: Report) -> Result<(LocationRecord, bool), NotTaken> {
         self.minute = minute_of(now.wall);
-        self.check_future(now, &report).inspect_err(|_| self.reports.refused += 1)?;
-        let known = self.table.find(&report.client);
+        let checked = self.check_future(now, &report).map_err(NotTaken::Invalid);
+        let known = checked.and_then(|()| self.check_limits(now, &report));
+        let known = known.inspect_err(|_| self.reports.refused += 1)?;
         let generation = known.map_or(0, |slot| self.table.record(slot).generation);
         let record = report.into_record(self.identity.name.clone(), now.wall, generation);
         let newer = matches!(self.merge(record.clone(), None), Merged::Newer(_));
@@ -223,6 +249,20 @@ impl State {
     /// Counts a report that was refused before it came here.
     pub fn count_refused(&mut self) {
         self.reports.refused += 1;
+    }
+
+    /// The client's slot, if it is known and may report, or is new and may come.
+    fn check_limits(&mut self, now: Now, report: &Report) -> Result<Option<Slot>, NotTaken> {
+        let known = self.table.find(&report.client);
+        match known {
+            Some(slot) => {
+                let pace = self.pace.as_mut();
+                let allowed = pace.is_none_or(|pace| pace.allows(slot, now.monotonic));
+                allowed.then_some(known).ok_or(NotTaken::TooOften)
+            }
+            None if self.table.len() >= self.max_clients => Err(NotTaken::TableFull),
+            None => Ok(None),
+        }
     }
 
     fn check_future(&self, now: Now, report: &Report) -> Result<(), Violations> {
@@ -350,6 +390,11 @@ impl State {
     /// How many records wait for a consumer.
     pub fn pending(&self, id: ConsumerId) -> usize {
         self.consumer(id).map_or(0, |consumer| consumer.outbox.len())
+    }
+
+    /// Memory that changes take which a consumer has yet to hear of.
+    pub fn queued_bytes(&self, id: ConsumerId) -> usize {
+        self.consumer(id).map_or(0, |consumer| consumer.outbox.queued_bytes())
     }
 
     /// Takes the slot that has waited longest for a consumer, and its record of now. Records whose

@@ -1,5 +1,6 @@
 //! Carries frames between one gRPC stream and one link.
 
+use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use herd_proto::v1::Frame;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::info;
 
 use crate::herd::Now;
@@ -77,6 +78,9 @@ pub async fn pump(
                 Ok(None) => {
                     link.say_all(&outbound).await;
                     break "the peer closed the stream".to_owned();
+                }
+                Err(status) if is_no_frame(&status) && !link.dialled_here() => {
+                    link.with(|link, state, now| link.refuse(state, now, describe(&status)));
                 }
                 Err(status) => break describe(&status),
             },
@@ -182,6 +186,13 @@ enum Fill {
     Idle,
     Full,
     Gone,
+}
+
+/// Whether a message came that cannot be read: too long, say, or no protobuf. What the transport
+/// itself reports has a cause.
+fn is_no_frame(status: &Status) -> bool {
+    matches!(status.code(), Code::OutOfRange | Code::Internal | Code::ResourceExhausted)
+        && status.source().is_none()
 }
 
 /// A transport error in words, with its causes.

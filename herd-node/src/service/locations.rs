@@ -5,37 +5,39 @@ use herd_proto::{ClientId, NearQuery, Report, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
+use super::intake::Intake;
 use super::peers::Wanted;
-use super::report_stream::{Answers, answers};
+use super::report_stream::{Answers, answers, paced};
 use super::watch::{Changes, Watchers};
-use super::{draining, near, not_for, unknown_client};
-use crate::durability::Durability;
-use crate::front::Caller;
+use super::{draining, near, unknown_client};
+use crate::front::{Caller, ConnectionPace, Remote};
 use crate::shared::Shared;
 
 /// `herd.v1.Locations`.
 #[derive(Debug)]
 pub struct LocationsService {
-    shared: Arc<Shared>,
+    intake: Intake,
     watchers: Arc<Watchers>,
-    durability: Durability,
     stop: CancellationToken,
 }
 
 impl LocationsService {
-    /// Serves `shared` until `stop` is cancelled.
-    pub fn new(
-        shared: Arc<Shared>,
-        watchers: Arc<Watchers>,
-        durability: Durability,
-        stop: CancellationToken,
-    ) -> Self {
-        Self { shared, watchers, durability, stop }
+    /// Serves the state behind `intake` until `stop` is cancelled.
+    pub fn new(intake: Intake, watchers: Arc<Watchers>, stop: CancellationToken) -> Self {
+        Self { intake, watchers, stop }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.intake.shared
     }
 }
 
-fn may_report_for(extensions: &Extensions, client: &ClientId) -> bool {
-    extensions.get::<Caller>().is_none_or(|caller| caller.may_report_for(client))
+fn caller(extensions: &Extensions) -> Caller {
+    extensions.get::<Caller>().cloned().unwrap_or_default()
+}
+
+fn pace(extensions: &Extensions) -> ConnectionPace {
+    extensions.get::<Remote>().map(|remote| remote.pace.clone()).unwrap_or_default()
 }
 
 #[tonic::async_trait]
@@ -48,25 +50,29 @@ impl Locations for LocationsService {
             // Links may have said Goodbye: nobody would hear of it.
             return Err(draining());
         }
+        if !pace(request.extensions()).admits_one() {
+            return Err(self.intake.too_fast());
+        }
         let refused = |violations: Violations| {
-            self.shared.with(|state, _| state.count_refused());
+            self.shared().with(|state, _| state.count_refused());
             invalid_argument(&violations)
         };
         let report = Report::from_request(request.get_ref()).map_err(refused)?;
-        if !may_report_for(request.extensions(), &report.client) {
-            self.shared.with(|state, _| state.count_refused());
-            return Err(Status::permission_denied(not_for(&report.client)));
-        }
+        let report =
+            self.intake.allowed(&caller(request.extensions()), report).map_err(|error| {
+                self.shared().with(|state, _| state.count_refused());
+                Status::permission_denied(error.to_string())
+            })?;
         let min_peers = request.get_ref().min_peers;
-        let mut wanted = Wanted::new(&self.shared, min_peers);
-        let (record, applied, change, begun) = self.shared.with(|state, now| {
+        let mut wanted = Wanted::new(self.shared(), min_peers);
+        let (record, applied, change, begun) = self.shared().with(|state, now| {
             let taken = wanted.report(state, now, report, min_peers);
-            let (record, applied) = taken.map_err(|violations| invalid_argument(&violations))?;
+            let (record, applied) = taken.map_err(|error| self.intake.not_taken(&error))?;
             let begun = wanted.begin(state)?;
             Ok::<_, Status>((record, applied, state.changes(), begun))
         })?;
-        let wait = wanted.wait(&self.shared, begun);
-        self.durability.wait(change).await;
+        let wait = wanted.wait(self.shared(), begun);
+        self.intake.durability.wait(change).await;
         if let Some(wait) = wait {
             wait.applied().await?;
         }
@@ -79,10 +85,9 @@ impl Locations for LocationsService {
         &self,
         request: Request<Streaming<v1::ReportStreamRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
-        let requests = request.into_inner();
-        let (shared, durability) = (Arc::clone(&self.shared), self.durability.clone());
-        Ok(Response::new(answers(shared, durability, caller, requests, self.stop.clone())))
+        let (caller, pace) = (caller(request.extensions()), pace(request.extensions()));
+        let requests = paced(request.into_inner(), pace, Arc::clone(&self.intake.refusals));
+        Ok(Response::new(answers(self.intake.clone(), caller, requests, self.stop.clone())))
     }
 
     async fn get(
@@ -91,7 +96,7 @@ impl Locations for LocationsService {
     ) -> Result<Response<v1::GetResponse>, Status> {
         let client = ClientId::parse(&request.get_ref().client_id)
             .map_err(|error| invalid_argument(&Violations::one("client_id", error)))?;
-        let location = self.shared.with(|state, _| state.location(&client).map(Into::into));
+        let location = self.shared().with(|state, _| state.location(&client).map(Into::into));
         let location = location.ok_or_else(|| unknown_client(&client))?;
         Ok(Response::new(v1::GetResponse { location: Some(location) }))
     }
@@ -102,7 +107,7 @@ impl Locations for LocationsService {
     ) -> Result<Response<v1::NearResponse>, Status> {
         let query = NearQuery::from_request(request.get_ref())
             .map_err(|violations| invalid_argument(&violations))?;
-        let answer = near::answer(&self.shared, query).await;
+        let answer = near::answer(self.shared(), query).await;
         answer.map(Response::new).map_err(|client| unknown_client(&client))
     }
 
@@ -116,17 +121,17 @@ impl Locations for LocationsService {
         let client = ClientId::parse(&request.get_ref().client_id)
             .map_err(|error| invalid_argument(&Violations::one("client_id", error)))?;
         let min_peers = request.get_ref().min_peers;
-        let mut wanted = Wanted::new(&self.shared, min_peers);
+        let mut wanted = Wanted::new(self.shared(), min_peers);
         wanted.add(&client, min_peers);
-        let (forgotten, change, begun) = self.shared.with(|state, now| {
+        let (forgotten, change, begun) = self.shared().with(|state, now| {
             state.check_min_peers(min_peers).map_err(|rule| invalid_argument(&rule))?;
             let forgotten = state.forget(now, client);
             let forgotten =
                 forgotten.map_err(|error| Status::failed_precondition(error.to_string()))?;
             Ok::<_, Status>((forgotten, state.changes(), wanted.begin(state)?))
         })?;
-        let wait = wanted.wait(&self.shared, begun);
-        self.durability.wait(change).await;
+        let wait = wanted.wait(self.shared(), begun);
+        self.intake.durability.wait(change).await;
         if let Some(wait) = wait {
             wait.applied().await?;
         }
@@ -137,7 +142,7 @@ impl Locations for LocationsService {
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Changes>, Status> {
-        let changes = self.watchers.watch(&self.shared, request.get_ref(), self.stop.clone())?;
+        let changes = self.watchers.watch(self.shared(), request.get_ref(), self.stop.clone())?;
         Ok(Response::new(changes))
     }
 }

@@ -1,6 +1,7 @@
 //! The gRPC services, thin: they check requests, ask the state, and shape answers.
 
 mod gossip;
+mod intake;
 mod locations;
 mod near;
 mod node;
@@ -10,6 +11,7 @@ mod report_stream;
 mod watch;
 
 pub use gossip::GossipService;
+pub use intake::Intake;
 pub use locations::LocationsService;
 pub use node::{NodeFacts, NodeService};
 pub use places::PlacesService;
@@ -29,11 +31,6 @@ fn unknown_client(client: &ClientId) -> Status {
     );
     let message = format!("no location is known of client {client}");
     Status::with_error_details(tonic::Code::NotFound, message, details)
-}
-
-/// Why a report was refused whose client is not among those of the caller's token.
-fn not_for(client: &ClientId) -> String {
-    format!("this token may not report for {client}")
 }
 
 /// UNAVAILABLE for a stream that ends because the node stops.

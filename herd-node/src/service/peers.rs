@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use herd_proto::{ClientId, LocationRecord, Report, Violations};
+use herd_proto::{ClientId, LocationRecord, Report};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::herd::Now;
-use crate::herd::state::{State, WaitId};
+use crate::herd::state::{NotTaken, State, WaitId};
 use crate::shared::{Shared, Waker};
 
 /// Longest wait for friends. One that is up acknowledges within milliseconds; one that is not may
@@ -41,8 +41,9 @@ impl Wanted {
         now: Now,
         report: Report,
         min_peers: u32,
-    ) -> Result<(LocationRecord, bool), Violations> {
-        state.check_min_peers(min_peers).inspect_err(|_| state.count_refused())?;
+    ) -> Result<(LocationRecord, bool), NotTaken> {
+        let checked = state.check_min_peers(min_peers);
+        checked.inspect_err(|_| state.count_refused()).map_err(NotTaken::Invalid)?;
         let taken = state.report(now, report)?;
         self.add(&taken.0.client, min_peers);
         Ok(taken)

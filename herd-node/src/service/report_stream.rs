@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::future::ready;
 
 use futures_util::{Stream, StreamExt as _, stream};
+use herd_edge::{Reason, Refusals};
 use herd_proto::{MAX_BATCH, Report, Violations, invalid_argument, v1};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use super::draining;
+use super::intake::Intake;
 use super::peers::{Wait, Wanted};
-use super::{draining, not_for};
-use crate::durability::Durability;
-use crate::front::Caller;
-use crate::shared::Shared;
+use crate::front::{Caller, ConnectionPace};
+use crate::herd::state::NotTaken;
 
 /// Most bytes of words about refused reports in one answer, which must stay well below the limit
 /// of a message. What is refused beyond that is still named, by index and first field.
@@ -31,16 +33,15 @@ const AHEAD: usize = 8;
 /// Answers each request, in order. Requests are read only as the transport takes answers, so a
 /// caller that does not read is soon not read from either.
 pub(super) fn answers(
-    shared: Arc<Shared>,
-    durability: Durability,
+    intake: Intake,
     caller: Caller,
-    requests: Streaming<v1::ReportStreamRequest>,
+    requests: impl Stream<Item = Result<v1::ReportStreamRequest, Status>> + Send + 'static,
     stop: CancellationToken,
 ) -> Answers {
     let until_stop = requests.take_until(stop.clone().cancelled_owned());
     let applied = until_stop.map(move |request| {
-        let applied = request.and_then(|request| answer(&shared, &caller, &request));
-        let durability = durability.clone();
+        let applied = request.and_then(|request| answer(&intake, &caller, &request));
+        let durability = intake.durability.clone();
         async move {
             let (response, change, wait) = applied?;
             durability.wait(change).await;
@@ -54,10 +55,32 @@ pub(super) fn answers(
     Box::pin(applied.buffered(AHEAD).chain(ending.filter_map(ready)))
 }
 
+/// Holds messages back for as long as their connection has brought too many reports.
+pub(super) fn paced(
+    requests: Streaming<v1::ReportStreamRequest>,
+    pace: ConnectionPace,
+    refusals: Arc<Refusals>,
+) -> impl Stream<Item = Result<v1::ReportStreamRequest, Status>> {
+    requests.then(move |request| {
+        // A message of more is refused.
+        let reports = request.as_ref().map_or(0, |request| request.reports.len().min(MAX_BATCH));
+        let pause = pace.came(reports as u32);
+        if pause.is_some() {
+            refusals.count(Reason::ConnectionRate);
+        }
+        async move {
+            if let Some(pause) = pause {
+                sleep_until(pause).await;
+            }
+            request
+        }
+    })
+}
+
 /// Takes one message: all its reports under one lock and with one receive time. With the answer
 /// comes the change that must be kept before it is given, and what of it friends must have applied.
 fn answer(
-    shared: &Arc<Shared>,
+    intake: &Intake,
     caller: &Caller,
     request: &v1::ReportStreamRequest,
 ) -> Result<(v1::ReportStreamResponse, u64, Option<Wait>), Status> {
@@ -68,21 +91,23 @@ fn answer(
     }
     // Checked before the lock is taken.
     let checked = |request| {
-        let report = Report::from_request(request)?;
-        if caller.may_report_for(&report.client) {
-            Ok(report)
-        } else {
-            Err(Violations::one("client_id", not_for(&report.client)))
-        }
+        let allowed = intake.allowed(caller, Report::from_request(request)?);
+        allowed.map_err(|error| Violations::one("client_id", error))
     };
     let reports: Vec<_> = request.reports.iter().map(checked).collect();
     let min_peers = || request.reports.iter().map(|report| report.min_peers);
-    let mut wanted = Wanted::new(shared, min_peers().max().unwrap_or(0));
-    let (response, change, begun) = shared.with(|state, now| {
+    let mut wanted = Wanted::new(&intake.shared, min_peers().max().unwrap_or(0));
+    let (response, change, begun) = intake.shared.with(|state, now| {
         let (mut applied, mut failures, mut budget) = (0, Vec::new(), MAX_WORDS);
         for (index, (report, min_peers)) in reports.into_iter().zip(min_peers()).enumerate() {
             let taken = match report {
-                Ok(report) => wanted.report(state, now, report, min_peers),
+                Ok(report) => wanted.report(state, now, report, min_peers).map_err(|error| {
+                    intake.count(&error);
+                    match error {
+                        NotTaken::Invalid(violations) => violations,
+                        limit => Violations::one("client_id", limit),
+                    }
+                }),
                 Err(violations) => {
                     state.count_refused();
                     Err(violations)
@@ -99,7 +124,7 @@ fn answer(
         let begun = wanted.begin(state)?;
         Ok::<_, Status>((response, state.changes(), begun))
     })?;
-    Ok((response, change, wanted.wait(shared, begun)))
+    Ok((response, change, wanted.wait(&intake.shared, begun)))
 }
 
 /// Describes why a report was refused, within what is left of the budget of its message.

@@ -1,14 +1,16 @@
 //! `Locations.Watch`: an outbox for each watcher.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use herd_edge::{Reason, Refusals};
 use herd_proto::{ClientId, Violations, invalid_argument, v1};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -22,6 +24,9 @@ pub(super) type Changes = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, St
 /// Most clients that one watcher may name. Following more than that, it may as well follow all.
 const MAX_CLIENTS: usize = 1024;
 
+/// How often watchers are looked at: what they owe grows by 4 bytes a change.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Most changes in one message.
 const MAX_CHANGES: usize = 512;
 
@@ -30,13 +35,45 @@ const MAX_CHANGES: usize = 512;
 pub struct Watchers {
     open: AtomicUsize,
     max: usize,
+    max_bytes: usize,
+    /// Those that are there, and how each is told that it fell too far behind.
+    behind: Mutex<HashMap<ConsumerId, CancellationToken>>,
     refusals: Arc<Refusals>,
 }
 
 impl Watchers {
-    /// At most `max` at a time; `refusals` counts the others.
-    pub fn new(max: usize, refusals: Arc<Refusals>) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), max, refusals })
+    /// At most `max` at a time, each owing at most `max_bytes`; `refusals` counts the others.
+    pub fn new(max: usize, max_bytes: usize, refusals: Arc<Refusals>) -> Arc<Self> {
+        let (open, behind) = (AtomicUsize::new(0), Mutex::default());
+        Arc::new(Self { open, max, max_bytes, behind, refusals })
+    }
+
+    /// Ends watchers that fell too far behind, for ever. A watcher that does not read does not
+    /// run, so somebody else has to look.
+    pub async fn look_after(self: Arc<Self>, shared: Arc<Shared>) {
+        loop {
+            sleep(LOOK).await;
+            let watchers: Vec<_> =
+                self.behind().iter().map(|(id, behind)| (*id, behind.clone())).collect();
+            for (consumer, behind) in watchers {
+                let ended = shared.with(|state, _| {
+                    let ended = state.queued_bytes(consumer) > self.max_bytes;
+                    if ended {
+                        // At once, and not when the reader comes back: it is memory.
+                        state.unsubscribe(consumer);
+                    }
+                    ended
+                });
+                if ended && !behind.is_cancelled() {
+                    behind.cancel();
+                    self.refusals.count(Reason::WatcherBehind);
+                }
+            }
+        }
+    }
+
+    fn behind(&self) -> MutexGuard<'_, HashMap<ConsumerId, CancellationToken>> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many are there.
@@ -55,7 +92,10 @@ impl Watchers {
         let watcher = self.admit(shared, interest, request.include_current)?;
         Ok(Box::pin(unfold(Some((watcher, stop)), async |position| {
             let (mut watcher, stop) = position?;
+            let behind = watcher.behind.clone();
             tokio::select! {
+                biased;
+                () = behind.cancelled() => Some((Err(too_far_behind()), None)),
                 response = watcher.next() => Some((Ok(response), Some((watcher, stop)))),
                 () = stop.cancelled() => Some((Err(draining()), None)),
             }
@@ -78,8 +118,14 @@ impl Watchers {
             let current = include_current.then(|| state.mark_locations(consumer));
             (consumer, current)
         });
-        Ok(Watcher { shared: Arc::clone(shared), waker, consumer, current, _place: place })
+        let behind = CancellationToken::new();
+        self.behind().insert(consumer, behind.clone());
+        Ok(Watcher { shared: Arc::clone(shared), waker, consumer, behind, current, place })
     }
+}
+
+fn too_far_behind() -> Status {
+    Status::resource_exhausted("this watcher has not read for too long: watch again")
 }
 
 fn interest(request: &v1::WatchRequest) -> Result<Interest, Violations> {
@@ -122,10 +168,11 @@ struct Watcher {
     shared: Arc<Shared>,
     waker: Waker,
     consumer: ConsumerId,
+    behind: CancellationToken,
     /// While the state at the start is being sent: how many of its records stand before all
     /// changes in the outbox.
     current: Option<usize>,
-    _place: Place,
+    place: Place,
 }
 
 impl Watcher {
@@ -174,6 +221,7 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
+        self.place.0.behind().remove(&self.consumer);
         self.shared.with(|state, _| state.unsubscribe(self.consumer));
     }
 }

@@ -33,6 +33,26 @@ pub struct LimitSettings {
     #[serde(deserialize_with = "scalar")]
     pub max_request_bytes: Option<String>,
 
+    /// Most clients that reports may bring into the table [default: 10000000]
+    #[arg(long, env = "HERD_MAX_CLIENTS", value_name = "N")]
+    #[serde(deserialize_with = "scalar")]
+    pub max_clients: Option<String>,
+
+    /// Most reports a second of one client [default: any number]
+    #[arg(long, env = "HERD_MAX_CLIENT_RATE", value_name = "N")]
+    #[serde(deserialize_with = "scalar")]
+    pub max_client_rate: Option<String>,
+
+    /// Most reports a second of one connection [default: any number]
+    #[arg(long, env = "HERD_MAX_CONNECTION_RATE", value_name = "N")]
+    #[serde(deserialize_with = "scalar")]
+    pub max_connection_rate: Option<String>,
+
+    /// Most memory of one watcher that does not read [default: 4194304]
+    #[arg(long, env = "HERD_MAX_WATCHER_BYTES", value_name = "BYTES")]
+    #[serde(deserialize_with = "scalar")]
+    pub max_watcher_bytes: Option<String>,
+
     /// Most Watch streams at a time [default: 1024]
     #[arg(long, env = "HERD_MAX_WATCHERS", value_name = "N")]
     #[serde(deserialize_with = "scalar")]
@@ -49,6 +69,10 @@ impl LimitSettings {
             max_streams: self.max_streams.or(other.max_streams),
             max_in_flight: self.max_in_flight.or(other.max_in_flight),
             max_request_bytes: self.max_request_bytes.or(other.max_request_bytes),
+            max_clients: self.max_clients.or(other.max_clients),
+            max_client_rate: self.max_client_rate.or(other.max_client_rate),
+            max_connection_rate: self.max_connection_rate.or(other.max_connection_rate),
+            max_watcher_bytes: self.max_watcher_bytes.or(other.max_watcher_bytes),
             max_watchers: self.max_watchers.or(other.max_watchers),
         }
     }

@@ -1,10 +1,14 @@
 //! Every limit, hit.
 
+use std::time::{Duration, Instant};
+
+use herd_edge::Reason;
 use herd_node::Node;
 use herd_proto::v1::{ReportStreamRequest, WatchRequest};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
-use crate::support::{config, eventually, locations, report, start};
+use crate::support::{config, eventually, locations, report, start, status};
 
 #[tokio::test]
 async fn one_watcher_too_many_is_refused_until_another_leaves() {
@@ -15,9 +19,150 @@ async fn one_watcher_too_many_is_refused_until_another_leaves() {
     let first = client.watch(WatchRequest::default()).await.unwrap();
     let refused = client.watch(WatchRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(node.refusals().of(Reason::Watchers), 1);
     drop(first);
     let watch = async || locations(&node).await.watch(WatchRequest::default()).await.is_ok();
     eventually(watch, |admitted| *admitted).await;
+}
+
+#[tokio::test]
+async fn a_watcher_that_does_not_read_is_let_go_before_it_owes_too_much() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_watcher_bytes = 4 * 5000;
+    let node = Node::start(settings).await.unwrap();
+    let mut client = locations(&node).await;
+    let mut stalled = client.watch(WatchRequest::default()).await.unwrap().into_inner();
+    let consumers = async || status(&node).await.watchers;
+    assert_eq!(consumers().await, 1);
+    // More than HTTP/2's windows and buffers hold on the way: long ids.
+    let reports = |round: usize| ReportStreamRequest {
+        reports: (0..800).map(|n| report(&format!("{}-{round}-{n}", "x".repeat(1000)))).collect(),
+    };
+    let messages = tokio_stream::iter((0..40).map(reports));
+    let mut answers = locations(&node).await.report_stream(messages).await.unwrap().into_inner();
+    while answers.message().await.unwrap().is_some() {}
+    let ended = async || {
+        // What was on the way comes first.
+        match stalled.message().await {
+            Ok(_) => None,
+            Err(status) => Some(status.code()),
+        }
+    };
+    let behind = async || node.refusals().of(Reason::WatcherBehind);
+    eventually(behind, |count| *count == 1).await;
+    let code = eventually(ended, Option::is_some).await;
+    assert_eq!(code, Some(Code::ResourceExhausted));
+}
+
+#[tokio::test]
+async fn a_client_too_many_is_refused_and_those_that_are_known_go_on() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_clients = 2;
+    let node = Node::start(settings).await.unwrap();
+    let mut client = locations(&node).await;
+    for known in ["kiwi", "moa", "kiwi"] {
+        client.report(report(known)).await.unwrap();
+    }
+    let refused = client.report(report("emu")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let messages =
+        tokio_stream::iter([ReportStreamRequest { reports: ["emu", "moa"].map(report).into() }]);
+    let mut answers = client.report_stream(messages).await.unwrap().into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert_eq!((answer.failures.len(), answer.failures[0].index), (1, 0), "{answer:?}");
+    assert_eq!(status(&node).await.reports.unwrap().refused, 2);
+    assert_eq!(node.refusals().of(Reason::Clients), 2);
+}
+
+#[tokio::test]
+async fn what_a_friend_tells_is_taken_beyond_the_limit_of_clients() {
+    let bailey = start("Bailey", &[]).await;
+    let mut small = config("Bona", &[("Bailey", bailey.address())]);
+    small.limits.max_clients = 1;
+    let bona = Node::start(small).await.unwrap();
+    let mut client = locations(&bailey).await;
+    for number in 0..10 {
+        client.report(report(&format!("c{number}"))).await.unwrap();
+    }
+    eventually(async || status(&bona).await.clients, |clients| *clients == 10).await;
+}
+
+#[tokio::test]
+async fn a_client_that_reports_too_often_is_refused_and_others_are_not() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_client_rate = Some(5);
+    let node = Node::start(settings).await.unwrap();
+    let mut client = locations(&node).await;
+    let message = ReportStreamRequest { reports: vec![report("kiwi"); 50] };
+    let messages = tokio_stream::iter([message]);
+    let mut answers = client.report_stream(messages).await.unwrap().into_inner();
+    let refused = answers.message().await.unwrap().unwrap().failures.len();
+    // Its first report makes it known.
+    assert_eq!(refused, 50 - 6);
+    assert_eq!(node.refusals().of(Reason::ClientRate), 44);
+    let status = client.report(report("kiwi")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.get_error_details().retry_info().is_some());
+    assert!(client.report(report("moa")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_connection_that_brings_too_much_is_read_from_more_slowly_over_all_its_streams() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_connection_rate = Some(1000);
+    let node = Node::start(settings).await.unwrap();
+    let client = locations(&node).await;
+    let begun = Instant::now();
+    let bring = async || {
+        let message = || ReportStreamRequest { reports: vec![report("kiwi"); 500] };
+        let messages = tokio_stream::iter([message(), message()]);
+        let mut answers = client.clone().report_stream(messages).await.unwrap().into_inner();
+        let mut taken = 0;
+        while let Some(answer) = answers.message().await.unwrap() {
+            taken += 500 - answer.failures.len();
+        }
+        taken
+    };
+    // Each alone would just pass; together they bring a second too much, and lose nothing.
+    assert_eq!(tokio::join!(bring(), bring()), (1000, 1000));
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert!(node.refusals().of(Reason::ConnectionRate) > 0);
+    // Another connection is another one's.
+    assert!(locations(&node).await.report(report("moa")).await.is_ok());
+}
+
+#[tokio::test]
+async fn single_reports_of_a_connection_that_brings_too_much_are_refused() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_connection_rate = Some(3);
+    let node = Node::start(settings).await.unwrap();
+    let mut client = locations(&node).await;
+    let mut refused = Vec::new();
+    for _ in 0..20 {
+        refused.extend(client.report(report("kiwi")).await.err());
+    }
+    assert!(refused.len() > 10, "{}", refused.len());
+    for status in &refused {
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(status.get_error_details().retry_info().is_some());
+    }
+    assert_eq!(node.refusals().of(Reason::ConnectionRate), refused.len() as u64);
+    assert!(locations(&node).await.report(report("moa")).await.is_ok());
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_and_links_stay() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_connections = 1;
+    let node = Node::start(settings).await.unwrap();
+    let mut first = locations(&node).await;
+    assert!(first.report(report("kiwi")).await.is_ok());
+    let mut second = tokio::net::TcpStream::connect(node.address()).await.unwrap();
+    let mut byte = [0];
+    let ended = tokio::io::AsyncReadExt::read(&mut second, &mut byte).await;
+    assert!(matches!(ended, Ok(0) | Err(_)));
+    assert_eq!(node.refusals().of(Reason::Connections), 1);
+    assert!(first.report(report("kiwi")).await.is_ok());
 }
 
 #[tokio::test]

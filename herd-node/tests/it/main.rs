@@ -8,6 +8,7 @@ mod durability;
 mod forget;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod hostile;
 mod limits;
 mod locations;
 mod min_peers;

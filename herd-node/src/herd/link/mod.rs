@@ -257,6 +257,11 @@ impl Link {
         }
     }
 
+    /// Ends the link because the peer sent what is no frame.
+    pub fn refuse(&mut self, state: &mut State, now: Now, why: String) {
+        self.end(state, now, Reason::Protocol, why);
+    }
+
     /// Notes that the transport is gone, if the link has not ended before, and tells how it ended.
     pub fn close(mut self, state: &mut State, now: Now, why: &str) -> Ended {
         if !matches!(self.phase, Phase::Finished(_)) {
