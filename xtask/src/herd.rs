@@ -19,18 +19,19 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 
+use self::plan::herd_file;
 pub(crate) use self::plan::{FIVE, FRIENDSHIPS, Plan};
-use self::plan::{beside_this, free_port, herd_file};
+pub(crate) use self::plan::{beside_this, free_port};
 use crate::proxy::{Link, Path};
 
 /// Longest wait for a node to take traffic: it may read a large store on a busy machine.
-const START_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// Longest wait for one status; a stopped process never answers.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often to ask again.
-const POLL: Duration = Duration::from_millis(10);
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 
 /// How much of a dead node's log is shown.
 const LOG_TAIL_LINES: usize = 15;
@@ -43,6 +44,14 @@ pub(crate) struct Herd {
     ack_level: Option<String>,
     nodes: Vec<Node>,
     links: Vec<(String, Link)>,
+}
+
+/// Memory that a process holds, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.context("the kernel tells no VmRSS")? * 1024)
 }
 
 #[derive(Debug)]
@@ -228,10 +237,7 @@ impl Herd {
 
     /// Memory that a node's process holds, in bytes.
     pub(crate) fn resident_bytes(&self, node: usize) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid(node)?))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        Ok(kib.context("the kernel tells no VmRSS")? * 1024)
+        resident_bytes(self.pid(node)?)
     }
 
     /// Whether the kernel says that a node's process is stopped.

@@ -1,9 +1,10 @@
 //! Shows that the herd keeps what it promises: `cargo xtask torture` breaks real processes and
 //! compares what was acknowledged with what is held; `cargo xtask measure` times repair, restart
-//! and bad neighbours. `docs/reliability.md` holds what came of it.
+//! and bad neighbours; `cargo xtask hostile` sets bad callers on it. `docs/reliability.md` holds what came of it.
 
 mod check;
 mod herd;
+mod hostile;
 mod ledger;
 mod load;
 mod measure;
@@ -40,6 +41,8 @@ enum Task {
     Torture(torture::Args),
     /// Times catching up, restart, repair, and what a bad neighbour costs
     Measure(measure::Args),
+    /// Sets thousands of slow clients and random bytes on a gateway and a node
+    Hostile(hostile::Args),
 }
 
 #[tokio::main(worker_threads = 2)]
@@ -49,6 +52,7 @@ async fn main() -> ExitCode {
     let outcome = match args.task {
         Task::Torture(torture) => torture::run(torture, args.node, args.json.as_deref()).await,
         Task::Measure(measure) => measure::run(measure, args.node, args.json.as_deref()).await,
+        Task::Hostile(hostile) => hostile::run(hostile, args.node, args.json.as_deref()).await,
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

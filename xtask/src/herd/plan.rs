@@ -36,7 +36,7 @@ pub(crate) const FRIENDSHIPS: [(usize, usize); 6] =
     [(0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (3, 4)];
 
 /// A program of the same build as this one.
-pub(super) fn beside_this(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn beside_this(name: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
     let program = this.with_file_name(name);
     ensure!(
@@ -47,7 +47,7 @@ pub(super) fn beside_this(name: &str) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-pub(super) async fn free_port() -> anyhow::Result<TcpListener> {
+pub(crate) async fn free_port() -> anyhow::Result<TcpListener> {
     for _ in 0..PORT_ATTEMPTS {
         let port = rand::rng().random_range(PORTS);
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {

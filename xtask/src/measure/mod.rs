@@ -66,7 +66,7 @@ pub(crate) struct Args {
 
 /// One figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Figure {
+pub(crate) struct Figure {
     /// What was measured.
     name: String,
     /// How much, in `unit`.
@@ -76,7 +76,7 @@ struct Figure {
 }
 
 impl Figure {
-    fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
+    pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
         let figure = Self { name: name.into(), value, unit };
         // Said at once: the next one may be minutes away.
         say(format_args!("{:<68} {:>12.3} {}", figure.name, figure.value, figure.unit));

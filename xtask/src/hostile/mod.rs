@@ -1,0 +1,125 @@
+//! `cargo xtask hostile`: what text clients that mean harm cost a good one, and what random bytes
+//! do to each port.
+
+mod clients;
+mod gateway;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::ensure;
+use herd_edge::raise_file_limit;
+use tokio::time::{Instant, sleep};
+
+use self::clients::{Crowd, noise, throughput};
+use self::gateway::Gateway;
+use crate::herd::{Herd, Plan};
+use crate::measure::Figure;
+use crate::report::write_json;
+
+/// One node and a gateway are enough.
+const ALONE: [&str; 1] = ["Bailey"];
+
+/// How every connection of HTTP/2 begins: random bytes after it get past the first look.
+const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// How long the crowd may take to be there.
+const GATHER: Duration = Duration::from_mins(2);
+
+/// Rounds of good throughput with and without the crowd, in turns, so that whatever else runs on
+/// the machine meets both.
+const ROUNDS: usize = 3;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// How many slow text clients; each needs a file in two processes
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    clients: usize,
+
+    /// How long the good client is measured, in each of three rounds
+    #[arg(long, default_value_t = 20, value_name = "S")]
+    seconds: u64,
+
+    /// How long random bytes go to each port
+    #[arg(long, default_value_t = 60, value_name = "S")]
+    noise: u64,
+
+    /// Chooses the random bytes
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+}
+
+/// Measures; fails when a process ends, or the good client is not answered.
+pub(crate) async fn run(
+    args: Args,
+    program: Option<PathBuf>,
+    json: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
+    let files = raise_file_limit().unwrap_or(u64::MAX);
+    ensure!(
+        files > args.clients as u64 + 100,
+        "{} clients need more than the {files} files that one process may open here",
+        args.clients
+    );
+    let plan = Plan { names: &ALONE, friendships: &[], ack_level: None, program };
+    let mut herd = Herd::started(&plan).await?;
+    let mut gateway = Gateway::start(herd.address(0), herd.directory()).await?;
+    let mut figures = crowd(&args, &mut gateway).await?;
+    figures.extend(random_bytes(&args, &mut herd, &mut gateway).await?);
+    write_json(json, &figures)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn crowd(args: &Args, gateway: &mut Gateway) -> anyhow::Result<Vec<Figure>> {
+    let lasts = Duration::from_secs(args.seconds);
+    throughput(gateway.address, lasts / 4).await?;
+    let (mut alone, mut beside, mut each) = (0.0, 0.0, 0.0_f64);
+    for _ in 0..ROUNDS {
+        alone += throughput(gateway.address, lasts).await?;
+        let before = gateway.resident_bytes()?;
+        let crowd = Crowd::open(gateway.address, args.clients).await;
+        let started = Instant::now();
+        while crowd.connected() < args.clients * 99 / 100 {
+            ensure!(started.elapsed() < GATHER, "only {} came", crowd.connected());
+            sleep(Duration::from_millis(100)).await;
+        }
+        beside += throughput(gateway.address, lasts).await?;
+        let grown = gateway.resident_bytes()?.saturating_sub(before);
+        each = each.max(grown as f64 / args.clients as f64);
+        gateway.check_alive()?;
+        crowd.leave().await;
+    }
+    let rounds = ROUNDS as f64;
+    Ok(vec![
+        Figure::new("good client alone: lines a second", alone / rounds, "/s"),
+        Figure::new("good client beside the crowd: lines a second", beside / rounds, "/s"),
+        Figure::new("throughput left", beside / alone * 100.0, "%"),
+        Figure::new("memory of the gateway for each slow client, most", each, "B"),
+    ])
+}
+
+async fn random_bytes(
+    args: &Args,
+    herd: &mut Herd,
+    gateway: &mut Gateway,
+) -> anyhow::Result<Vec<Figure>> {
+    let lasts = Duration::from_secs(args.noise);
+    let before = herd.resident_bytes(0)? + gateway.resident_bytes()?;
+    let grpc = noise(herd.address(0), &[b"", HTTP_2], args.seed, lasts);
+    let text = noise(gateway.address, &[b"", b"IAMAT ", b"WHATSAT kiwi "], args.seed, lasts);
+    let (grpc, text) = tokio::join!(grpc, text);
+    herd.check_alive()?;
+    gateway.check_alive()?;
+    let still = throughput(gateway.address, Duration::from_secs(1)).await?;
+    let grown = (herd.resident_bytes(0)? + gateway.resident_bytes()?) as f64 - before as f64;
+    let mut figures = Vec::new();
+    for (port, (connections, bytes)) in [("gRPC", grpc), ("text", text)] {
+        let name = |what| format!("random bytes at the {port} port: {what}");
+        figures.push(Figure::new(name("connections"), connections as f64, ""));
+        figures.push(Figure::new(name("sent"), bytes as f64 / 1e6, "MB"));
+    }
+    figures.push(Figure::new("memory of both grown by it", grown / f64::from(1 << 20), "MiB"));
+    figures.push(Figure::new("good client after it: lines a second", still, "/s"));
+    Ok(figures)
+}
