@@ -3,11 +3,13 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -18,6 +20,9 @@ use tracing::{Instrument as _, debug, debug_span, warn};
 use super::deadline::{Bounded, time_left};
 use super::guard::{Admitted, Guard};
 use super::request_id::{self, RequestId};
+
+/// Where gRPC says how a call ended.
+const STATUS: &str = "grpc-status";
 
 /// Puts a [`Front`] before services.
 #[derive(Debug, Clone)]
@@ -61,7 +66,7 @@ where
         let Admitted { caller, permit } = match self.guard.admit(&request) {
             Ok(admitted) => admitted,
             Err(status) => {
-                let response = named(status.into_http(), &id, &path);
+                let response = named(status.into_http(), id, path);
                 return Box::pin(async { Ok(response) });
             }
         };
@@ -79,9 +84,9 @@ where
                     },
                 };
                 drop(permit);
-                let response = named(answered?, &id, &path);
+                let response = answered?;
                 if deadline.is_none() && revoked.is_none() {
-                    return Ok(response);
+                    return Ok(named(response, id, path));
                 }
                 let end = Box::pin(async move {
                     let too_late = async {
@@ -103,7 +108,8 @@ where
                         status = revoked => status,
                     }
                 });
-                Ok(response.map(|body| Body::new(Bounded::new(body, end))))
+                let bounded = response.map(|body| Body::new(Bounded::new(body, end)));
+                Ok(named(bounded, id, path))
             }
             .instrument(span),
         )
@@ -114,24 +120,65 @@ fn too_late() -> Status {
     Status::deadline_exceeded("the caller's time was over before the node was done")
 }
 
-/// Puts the call's name into its response, into the details of an error, and beside it in the
-/// log.
-fn named(mut response: Response<Body>, id: &RequestId, path: &str) -> Response<Body> {
+/// Puts the call's name into its response, into the details of an error with which it begins or
+/// ends, and beside that in the log.
+fn named(mut response: Response<Body>, id: RequestId, path: String) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(request_id::HEADER, id.header());
-    if let Some(status) = Status::from_header_map(headers)
-        && status.code() != Code::Ok
-    {
-        log(&status, id, path);
-        let mut details = status.get_error_details();
-        details.set_request_info(id.to_string(), "");
-        let named = Status::with_error_details(status.code(), status.message(), details);
-        let mut replaced = HeaderMap::new();
-        if named.add_header(&mut replaced).is_ok() {
-            headers.extend(replaced);
-        }
+    if headers.contains_key(STATUS) {
+        name_error(headers, &id, &path);
+        return response;
     }
-    response
+    response.map(|body| Body::new(Named { inner: body, id, path }))
+}
+
+/// A response body whose error, if it ends with one, names its call.
+struct Named {
+    inner: Body,
+    id: RequestId,
+    path: String,
+}
+
+impl http_body::Body for Named {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let Self { inner, id, path } = &mut *self;
+        let mut frame = ready!(Pin::new(inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            name_error(trailers, id, path);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+fn name_error(headers: &mut HeaderMap, id: &RequestId, path: &str) {
+    if headers.get(STATUS).is_none_or(|code| code == "0") {
+        return;
+    }
+    let Some(status) = Status::from_header_map(headers) else { return };
+    log(&status, id, path);
+    let mut details = status.get_error_details();
+    details.set_request_info(id.to_string(), "");
+    let named = Status::with_error_details(status.code(), status.message(), details);
+    let mut replaced = HeaderMap::new();
+    if named.add_header(&mut replaced).is_ok() {
+        headers.extend(replaced);
+    }
 }
 
 /// A node's own faults are for its operator; a caller's are not, unless one looks for them.

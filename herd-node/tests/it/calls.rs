@@ -50,6 +50,17 @@ async fn an_error_names_its_call() {
 }
 
 #[tokio::test]
+async fn an_error_that_ends_a_stream_names_its_call_too() {
+    let node = start("Bailey", &[]).await;
+    let mut request = within(WatchRequest::default());
+    request.metadata_mut().insert("x-request-id", "trace-8".parse().unwrap());
+    let mut changes = locations(&node).await.watch(request).await.unwrap().into_inner();
+    let status = changes.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(status.get_error_details().request_info().unwrap().request_id, "trace-8");
+}
+
+#[tokio::test]
 async fn a_good_answer_has_a_name_too() {
     let node = start("Bailey", &[]).await;
     let answer = locations(&node).await.report(report("kiwi")).await.unwrap();
