@@ -32,6 +32,9 @@ pub struct Args {
     /// Nodes behind the one port, as host:port or http://host:port [default: the herd file's]
     #[arg(long, env = "HERD_GATEWAY_UPSTREAM", value_name = "ADDRESS", value_delimiter = ',')]
     pub upstream: Vec<String>,
+    /// Serve /metrics, /livez and /readyz over HTTP there, or none [default: none]
+    #[arg(long, env = "HERD_ADMIN", value_name = "IP:PORT")]
+    pub admin: Option<String>,
     /// What bounds the gateway
     #[command(flatten)]
     pub limits: LimitArgs,

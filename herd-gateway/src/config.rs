@@ -17,6 +17,8 @@ pub struct Config {
     pub ports: Vec<TextPort>,
     /// The nodes that ports may name. Those that no port can reach are not dialled.
     pub nodes: Vec<UpstreamNode>,
+    /// Where HTTP is served to operators; `None` for nowhere.
+    pub admin: Option<SocketAddr>,
     /// What bounds it.
     pub limits: Limits,
     /// How long a stopping gateway waits for commands in flight. Default 10 s.

@@ -9,6 +9,7 @@ use herd_proto::v1;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
+use crate::counts::{Asked, Outcome};
 use crate::gateway::Port;
 use crate::line::{Command, Decoder, Iamat, Piece, Whatsat, answer};
 use crate::line_log::Direction;
@@ -192,6 +193,7 @@ impl Connection {
                 }
                 Piece::LongEnd => {
                     self.lines = self.lines.wrapping_add(1);
+                    self.port.counts.add(Asked::Invalid, Outcome::Refused, 1);
                     self.out.push(b'\n');
                 }
             }
@@ -251,16 +253,36 @@ impl Connection {
             }
             self.log_answer(start);
         }
+        self.count(run, recorded);
+    }
+
+    fn count(&self, run: &Run, recorded: Option<&Recorded>) {
+        let (counts, reports) = (&self.port.counts, run.reports as u64);
+        match recorded.map(|recorded| recorded.refused.len() as u64) {
+            Some(refused) => {
+                counts.add(Asked::Iamat, Outcome::Answered, reports.saturating_sub(refused));
+                counts.add(Asked::Iamat, Outcome::Refused, refused);
+            }
+            None => counts.add(Asked::Iamat, Outcome::Unanswered, reports),
+        }
+        counts.add(Asked::Invalid, Outcome::Refused, run.lines.len() as u64 - reports);
     }
 
     async fn answer_query(&mut self, line: &[u8], query: &Whatsat) -> io::Result<()> {
         let start = self.out.len();
-        match self.port.choice.search(query).await {
+        let found = self.port.choice.search(query).await;
+        let outcome = match found {
             Some(Found::Places(location, json)) => {
                 answer::places(&mut self.out, &location, &json);
+                Outcome::Answered
             }
-            Some(Found::Nothing) | None => answer::refused(&mut self.out, line),
+            Some(Found::Nothing) => Outcome::Refused,
+            None => Outcome::Unanswered,
+        };
+        if outcome != Outcome::Answered {
+            answer::refused(&mut self.out, line);
         }
+        self.port.counts.add(Asked::Whatsat, outcome, 1);
         self.log_answer(start);
         self.flush_if_large().await
     }

@@ -22,6 +22,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The port for operators could not be bound.
+    #[error("cannot serve operators at {address}")]
+    BindAdmin {
+        /// Where it should have listened.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A node's address is none.
     #[error("node {node}: {address:?} is no address")]
     Address {

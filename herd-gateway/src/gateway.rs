@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herd_edge::{Bearer, ClientAuth, Dialler, Doors, Refusals, Tls, TlsFiles};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, Limits, Upstream};
+use crate::config::{Config, Limits, Upstream, UpstreamNode};
+use crate::counts::Counts;
 use crate::error::Error;
 use crate::line_log::{Direction, LineLog};
 use crate::listener::{self, Listener};
+use crate::metrics::{Facts, RequestSeconds};
 use crate::upstream::{self, Choice, LinkLimits, NodeLink, Way};
 
 /// What all connections of one text port share.
@@ -21,6 +24,7 @@ pub(crate) struct Port {
     pub(crate) choice: Choice,
     pub(crate) limits: Limits,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) counts: Arc<Counts>,
     log: Option<LineLog>,
 }
 
@@ -29,9 +33,10 @@ impl Port {
         choice: Choice,
         limits: Limits,
         refusals: Arc<Refusals>,
+        counts: Arc<Counts>,
         log: Option<LineLog>,
     ) -> Self {
-        Self { choice, limits, refusals, log }
+        Self { choice, limits, refusals, counts, log }
     }
 
     /// Writes to the line log, if there is one.
@@ -44,10 +49,12 @@ impl Port {
 
 /// A running gateway. Dropping it cuts everything off; [`Gateway::stop`] is the polite way.
 ///
-/// Its tasks: one a text port, which owns the tasks of the port's connections, and one a node.
+/// Its tasks: one a text port, which owns the tasks of the port's connections, one a node, and one
+/// for operators.
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Vec<(Upstream, SocketAddr)>,
+    admin: Option<SocketAddr>,
     listeners: JoinSet<()>,
     links: JoinSet<()>,
     stop_listening: CancellationToken,
@@ -79,14 +86,11 @@ impl Gateway {
             Some(_) => Some(Tls::load(config.tls.clone(), ClientAuth::None, Tls::HTTP2).await?),
         };
         let dialler = Dialler::new(tls.clone());
-        let nodes = dial_all(&config, &dialler, &bearer, &mut links, &stop_links)?;
-        let text_tls = match &config.text_tls {
-            None => None,
-            Some(pair) => {
-                let files = TlsFiles { pair: Some(pair.clone()), ca: None };
-                Some(Tls::load(files, ClientAuth::None, &[]).await?)
-            }
-        };
+        let admin = config.admin.map(bind_admin).transpose()?;
+        let seconds = RequestSeconds::new();
+        let way = |node: &UpstreamNode| way(node, &dialler, &bearer);
+        let nodes = dial_all(&config, way, &seconds, &mut links, &stop_links)?;
+        let text_tls = text_tls(&config).await?;
         for tls in [tls.clone(), text_tls.clone()].into_iter().flatten() {
             let stop = stop_links.clone();
             links.spawn(async move {
@@ -95,7 +99,7 @@ impl Gateway {
         }
         let Limits { max_connections, max_connections_per_address, .. } = config.limits;
         let doors = Doors::new(max_connections, max_connections_per_address);
-        let refusals = Arc::new(Refusals::default());
+        let (refusals, counts) = (Arc::new(Refusals::default()), Arc::new(Counts::default()));
         let mut bound = Vec::new();
         for port in &config.ports {
             let socket = listener::bind(port.listen).map_err(|source| Error::Bind {
@@ -105,20 +109,11 @@ impl Gateway {
             })?;
             let address = socket.local_addr().map_or(port.listen, |address| address);
             let choice = choice(&nodes, &port.upstream)?;
-            let log = match &config.log_lines {
-                None => None,
-                Some(directory) => {
-                    let log = LineLog::open(directory, port.upstream.label());
-                    Some(log.map_err(|source| Error::LineLog {
-                        directory: directory.clone(),
-                        source,
-                    })?)
-                }
-            };
-            let port_of = Port::new(choice, config.limits, Arc::clone(&refusals), log);
+            let log = line_log(&config, &port.upstream)?;
+            let (refusals, counts) = (Arc::clone(&refusals), Arc::clone(&counts));
             let listener = Listener {
                 socket,
-                port: Arc::new(port_of),
+                port: Arc::new(Port::new(choice, config.limits, refusals, counts, log)),
                 doors: Arc::clone(&doors),
                 tls: text_tls.clone(),
                 proxied: config.proxy_protocol,
@@ -132,8 +127,26 @@ impl Gateway {
             listeners.spawn(listener.serve(stop_listening.clone()));
             addresses.push((upstream, address));
         }
+        let facts = Facts {
+            doors: Arc::clone(&doors),
+            refusals: Arc::clone(&refusals),
+            counts,
+            links: nodes.into_values().collect(),
+            tls,
+            text_tls,
+            stopping: stop_listening.clone(),
+        };
+        let admin = admin.map(|(listener, address)| {
+            info!(%address, "serving operators");
+            let registry = facts.registry(&seconds);
+            let routes = herd_admin::router(registry, move || facts.readiness());
+            // Until the very end, so that a gateway that drains is seen to.
+            links.spawn(herd_admin::serve(listener, routes, stop_links.clone()));
+            address
+        });
         Ok(Self {
             addresses,
+            admin,
             listeners,
             links,
             stop_listening,
@@ -147,6 +160,11 @@ impl Gateway {
     /// Where each port listens, in the order of the configuration.
     pub fn addresses(&self) -> Vec<(Upstream, SocketAddr)> {
         self.addresses.clone()
+    }
+
+    /// Where it serves HTTP to operators, if it does.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// What was refused or cut off so far.
@@ -171,11 +189,41 @@ impl Gateway {
     }
 }
 
+/// The certificate of text ports.
+async fn text_tls(config: &Config) -> Result<Option<Arc<Tls>>, Error> {
+    let Some(pair) = config.text_tls.clone() else { return Ok(None) };
+    let files = TlsFiles { pair: Some(pair), ca: None };
+    Ok(Some(Tls::load(files, ClientAuth::None, &[]).await?))
+}
+
+fn line_log(config: &Config, upstream: &Upstream) -> Result<Option<LineLog>, Error> {
+    let Some(directory) = &config.log_lines else { return Ok(None) };
+    let log = LineLog::open(directory, upstream.label());
+    log.map(Some).map_err(|source| Error::LineLog { directory: directory.clone(), source })
+}
+
+fn bind_admin(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let bound = listener::bind(address);
+    let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (at, listener) = bound.map_err(|source| Error::BindAdmin { address, source })?;
+    Ok((listener, at))
+}
+
+fn way(node: &UpstreamNode, dialler: &Dialler, bearer: &Bearer) -> Result<Way, Error> {
+    let endpoint = upstream::endpoint(&node.address).map_err(|source| Error::Address {
+        node: node.name.to_string(),
+        address: node.address.clone(),
+        source,
+    })?;
+    let dialler = dialler.clone().for_node(node.name.as_str());
+    Ok(Way { endpoint, dialler, bearer: bearer.clone() })
+}
+
 /// Starts the links to all nodes that some port needs; ports share them.
 fn dial_all(
     config: &Config,
-    dialler: &Dialler,
-    bearer: &Bearer,
+    way: impl Fn(&UpstreamNode) -> Result<Way, Error>,
+    seconds: &RequestSeconds,
     links: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) -> Result<BTreeMap<String, Arc<NodeLink>>, Error> {
@@ -190,14 +238,8 @@ fn dial_all(
         if !any && !config.ports.iter().any(|port| port.upstream == named) {
             continue;
         }
-        let endpoint = upstream::endpoint(&node.address).map_err(|source| Error::Address {
-            node: node.name.to_string(),
-            address: node.address.clone(),
-            source,
-        })?;
-        let dialler = dialler.clone().for_node(node.name.as_str());
-        let way = Way { endpoint, dialler, bearer: bearer.clone() };
-        let (link, task) = NodeLink::new(node.name.clone(), way, limits, stop.clone());
+        let (name, seconds) = (node.name.clone(), seconds.of(node.name.as_str()));
+        let (link, task) = NodeLink::new(name, way(node)?, limits, seconds, stop.clone());
         links.spawn(task);
         nodes.insert(node.name.to_string(), Arc::new(link));
     }

@@ -1,5 +1,6 @@
 //! The layers of settings, and the reading of each one.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(crate) struct Layered {
     pub(crate) nodes: Vec<String>,
     pub(crate) listen: Option<String>,
     pub(crate) upstream: Vec<String>,
+    pub(crate) admin: Option<String>,
     pub(crate) limits: LimitArgs,
     pub(crate) text_tls_cert: Option<String>,
     pub(crate) text_tls_key: Option<String>,
@@ -48,6 +50,7 @@ impl Layered {
             };
             match key.as_str() {
                 "listen" => set(&mut layer.listen),
+                "admin" => set(&mut layer.admin),
                 "max_connections" => set(&mut layer.limits.max_connections),
                 "max_connections_per_address" => {
                     set(&mut layer.limits.max_connections_per_address);
@@ -89,6 +92,7 @@ impl Layered {
             nodes: list(args.node, self.nodes),
             listen: one(args.listen, self.listen),
             upstream: list(args.upstream, self.upstream),
+            admin: one(args.admin, self.admin),
             limits: LimitArgs {
                 max_connections: one(args.limits.max_connections, self.limits.max_connections),
                 max_connections_per_address: one(
@@ -228,6 +232,16 @@ impl Layered {
             write_stall: time("write_timeout", &typed.write_timeout, default.write_stall),
             ..default
         }
+    }
+
+    /// Where operators are served.
+    pub(crate) fn admin(&self, problems: &mut Problems) -> Option<SocketAddr> {
+        let text = self.admin.as_deref().filter(|text| *text != "none")?;
+        let address = text.parse();
+        if address.is_err() {
+            problems.add(format_args!("admin: must be IP:port, or none, got {text:?}"));
+        }
+        address.ok()
     }
 
     /// The text ports' certificate.

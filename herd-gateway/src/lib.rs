@@ -9,12 +9,14 @@
 pub mod args;
 pub mod config;
 mod connection;
+mod counts;
 mod error;
 mod gateway;
 mod layers;
 pub mod line;
 mod line_log;
 mod listener;
+mod metrics;
 mod proxied;
 pub mod settings;
 mod stream;

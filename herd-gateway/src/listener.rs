@@ -207,6 +207,7 @@ mod tests {
 
     use super::*;
     use crate::config::Limits;
+    use crate::counts::Counts;
     use crate::upstream::Choice;
 
     async fn connected() -> (TcpStream, TcpStream) {
@@ -228,8 +229,8 @@ mod tests {
     async fn an_idle_connection_takes_little_memory() {
         let (_client, stream) = connected().await;
         let peer = stream.peer_addr().unwrap();
-        let refusals = Arc::new(Refusals::default());
-        let port = Port::new(Choice::new(Vec::new()), Limits::default(), refusals, None);
+        let (refusals, counts) = (Arc::new(Refusals::default()), Arc::new(Counts::default()));
+        let port = Port::new(Choice::new(Vec::new()), Limits::default(), refusals, counts, None);
         let stop = CancellationToken::new();
         let place = Doors::new(1, 1).enter_unknown().unwrap();
         let incoming = Incoming { stream, peer, place, tls: None, proxied: false };

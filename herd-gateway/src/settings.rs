@@ -39,6 +39,7 @@ impl Settings {
         let mut problems = Problems::default();
         let layered = Layered::from_table(&herd.gateway_settings, &mut problems).under(args);
         let ports_and_nodes = layered.ports_and_nodes(herd, &mut problems);
+        let admin = layered.admin(&mut problems);
         let limits = layered.limits(&mut problems);
         let text_tls = layered.text_tls(&mut problems);
         let proxy_protocol = layered.proxy_protocol(&mut problems);
@@ -53,6 +54,7 @@ impl Settings {
         let config = Config {
             ports,
             nodes,
+            admin,
             limits,
             text_tls,
             proxy_protocol,
@@ -105,6 +107,9 @@ impl fmt::Display for Settings {
         } else {
             let nodes: Vec<_> = config.ports.iter().map(|port| port.upstream.label()).collect();
             writeln!(f, "nodes = {nodes:?}")?;
+        }
+        if let Some(admin) = config.admin {
+            writeln!(f, "admin = \"{admin}\"")?;
         }
         let Limits { max_connections, max_connections_per_address, .. } = config.limits;
         let Limits { max_line_bytes, max_line_rate, .. } = config.limits;
@@ -237,6 +242,7 @@ mod tests {
             drain_grace: Some("soon".into()),
             tls_cert: Some("c.pem".into()),
             proxy_protocol: Some("perhaps".into()),
+            admin: Some("9100".into()),
             limits: LimitArgs {
                 max_line_bytes: Some("10".into()),
                 idle_timeout: Some("ages".into()),
@@ -252,6 +258,7 @@ mod tests {
             "upstream: must be host:port, got \"nowhere\"",
             "upstream: must be host:port, got \"https://a:1\"",
             "node and upstream",
+            "admin: must be IP:port, or none, got \"9100\"",
             "drain_grace:",
             "tls_cert, tls_key: give both or none",
             "proxy_protocol: must be true or false",
@@ -283,6 +290,7 @@ mod tests {
     fn what_is_printed_can_be_read_again() {
         let args = Args {
             log_dir: Some("logs".into()),
+            admin: Some("127.0.0.1:8".into()),
             tls_ca: Some("ca.pem".into()),
             token_file: Some("token".into()),
             text_tls_cert: Some("text.pem".into()),
@@ -302,6 +310,7 @@ mod tests {
             assert_eq!(again.config.tls, settings.config.tls);
             assert_eq!(again.config.text_tls, settings.config.text_tls);
             assert_eq!(again.config.limits, settings.config.limits);
+            assert_eq!(again.config.admin, settings.config.admin);
             assert!(again.config.proxy_protocol);
             assert_eq!(again.config.token_file, settings.config.token_file);
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use herd_proto::NodeName;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -57,6 +58,8 @@ pub(super) struct LinkTask {
     pub(super) queue: Queue,
     pub(super) state: Arc<LinkState>,
     pub(super) answer_timeout: Duration,
+    /// How long messages of reports took.
+    pub(super) seconds: Histogram,
 }
 
 impl LinkTask {
@@ -75,7 +78,7 @@ impl LinkTask {
                 Ok(session) => {
                     self.state.set(LinkState::UP);
                     info!(node = %self.name, address = %self.address(), "node reached");
-                    let ended = session.run(&mut self.queue).await;
+                    let ended = session.run(&mut self.queue, &self.seconds).await;
                     let silent = ended.error == LinkError::Silent;
                     self.state.set(if silent { LinkState::SILENT } else { LinkState::DOWN });
                     warn!(node = %self.name, reason = ended.reason, "node lost");

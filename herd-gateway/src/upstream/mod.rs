@@ -10,7 +10,7 @@ mod session;
 
 pub(crate) use choose::Choice;
 pub(crate) use endpoint::{Way, endpoint};
-pub(crate) use node_link::{LinkLimits, NodeLink};
+pub(crate) use node_link::{LinkLimits, NodeLink, Seconds};
 
 /// Why a node did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use herd_edge::Bearer;
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::places_client::PlacesClient;
 use herd_proto::{LocationRecord, MAX_MESSAGE_BYTES, NodeName, v1};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time;
+use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -33,11 +34,22 @@ const GET_TIMEOUT: Duration = Duration::from_secs(1);
 /// second connection, so that a large answer never stands in the way of reports.
 #[derive(Debug)]
 pub(crate) struct NodeLink {
+    name: NodeName,
     queue: mpsc::Sender<Chunk>,
     state: Arc<LinkState>,
     calls: InterceptedService<Channel, Bearer>,
     report_timeout: Duration,
     search_timeout: Duration,
+    search_seconds: Histogram,
+}
+
+/// Where it is noted how long a node took to answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Seconds {
+    /// A message of reports.
+    pub(crate) report: Histogram,
+    /// A search.
+    pub(crate) search: Histogram,
 }
 
 /// What of the gateway's limits concerns a link.
@@ -55,6 +67,7 @@ impl NodeLink {
         name: NodeName,
         way: Way,
         limits: LinkLimits,
+        seconds: Seconds,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let LinkLimits { report_timeout, search_timeout } = limits;
@@ -63,18 +76,33 @@ impl NodeLink {
         let channel = way.dialler.connect_lazy(&way.endpoint);
         let calls = InterceptedService::new(channel, way.bearer.clone());
         let task = LinkTask {
-            name,
+            name: name.clone(),
             way,
             queue,
             state: Arc::clone(&state),
             answer_timeout: report_timeout,
+            seconds: seconds.report,
         };
-        let link = Self { queue: sender, state, calls, report_timeout, search_timeout };
+        let search_seconds = seconds.search;
+        let link = Self {
+            name,
+            queue: sender,
+            state,
+            calls,
+            report_timeout,
+            search_timeout,
+            search_seconds,
+        };
         (link, task.run(stop))
     }
 
+    /// The node's name.
+    pub(crate) fn name(&self) -> &NodeName {
+        &self.name
+    }
+
     /// Whether the node answered last.
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.state.is_up()
     }
 
@@ -117,7 +145,10 @@ impl NodeLink {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let mut ask = async || {
             let request = within(self.search_timeout, translate::search_request(query));
-            bounded(self.search_timeout, places.search(request)).await
+            let asked = Instant::now();
+            let answer = bounded(self.search_timeout, places.search(request)).await;
+            self.search_seconds.observe(asked.elapsed().as_secs_f64());
+            answer
         };
         let mut answer = ask().await;
         if matches!(answer, Err(CallFailure::Refused)) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::{MAX_MESSAGE_BYTES, v1};
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 use tokio_stream::wrappers::ReceiverStream;
@@ -79,22 +80,22 @@ impl Session {
 
     /// Sends what is queued and hands out the answers until the stream ends. Everyone whose
     /// reports were sent and not answered has been told when this returns.
-    pub(super) async fn run(mut self, queue: &mut Queue) -> Ended {
-        let ended = self.serve(queue).await;
+    pub(super) async fn run(mut self, queue: &mut Queue, seconds: &Histogram) -> Ended {
+        let ended = self.serve(queue, seconds).await;
         for (_, reply) in self.in_flight.drain(..).flat_map(|message| message.askers) {
             let _ = reply.send(Err(ended.error));
         }
         ended
     }
 
-    async fn serve(&mut self, queue: &mut Queue) -> Ended {
+    async fn serve(&mut self, queue: &mut Queue, seconds: &Histogram) -> Ended {
         loop {
             let oldest = self.in_flight.front().map(|message| message.sent);
             let overdue = oldest.unwrap_or_else(Instant::now) + self.answer_timeout;
             tokio::select! {
                 biased;
                 response = self.responses.message() => match response {
-                    Ok(Some(response)) => if let Err(ended) = self.hand_out(response) {
+                    Ok(Some(response)) => if let Err(ended) = self.hand_out(response, seconds) {
                         return ended;
                     },
                     Ok(None) => return closed(),
@@ -120,7 +121,11 @@ impl Session {
     }
 
     /// Answers come in the order of the messages.
-    fn hand_out(&mut self, response: v1::ReportStreamResponse) -> Result<(), Ended> {
+    fn hand_out(
+        &mut self,
+        response: v1::ReportStreamResponse,
+        seconds: &Histogram,
+    ) -> Result<(), Ended> {
         let protocol = |reason: &str| Ended { error: LinkError::Broken, reason: reason.into() };
         let message =
             self.in_flight.pop_front().ok_or_else(|| protocol("an answer nobody asked for"))?;
@@ -128,6 +133,7 @@ impl Session {
             self.in_flight.push_front(message);
             return Err(protocol("an answer without origin or receive time"));
         };
+        seconds.observe(message.sent.elapsed().as_secs_f64());
         let sizes: Vec<_> = message.askers.iter().map(|(size, _)| *size).collect();
         for ((_, reply), part) in message.askers.into_iter().zip(recorded.split(sizes)) {
             let _ = reply.send(Ok(part));
