@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
@@ -10,7 +11,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{self, Channel, Endpoint};
@@ -39,6 +42,11 @@ impl Dialler {
     pub fn for_node(mut self, name: &str) -> Self {
         self.also = vec![name.into()];
         self
+    }
+
+    /// Whether it opens connections in plain text.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
     }
 
     /// Opens a connection as `endpoint` describes it; its connect time-out holds for the
@@ -96,6 +104,23 @@ async fn open(
     stream.set_nodelay(true)?;
     Ok(TokioIo::new(TlsConnector::from(config).connect(name, stream).await?))
 }
+
+/// Whether what listens at `address` answers plain text as servers of TLS do, with an alert. False
+/// for everything else, and after a second.
+pub async fn wants_tls(address: &str) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(HTTP2_PREFACE).await?;
+        stream.read_u8().await
+    };
+    matches!(timeout(Duration::from_secs(1), ask).await, Ok(Ok(TLS_ALERT)))
+}
+
+/// How every HTTP/2 client begins.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The type of a TLS record that says what is wrong (RFC 8446, section 5.1).
+const TLS_ALERT: u8 = 21;
 
 /// Checks a server's certificate as usual, for any one of some names.
 #[derive(Debug)]

@@ -285,7 +285,7 @@ Examples:
   herd-cli --node Clark status
   herd-cli status --output json | jq -e .digests_equal
 
-Exit code 8 tells that some nodes are down, 5 that all are.";
+Exit code 8 tells that some nodes are down or refuse to tell, 5 that all are down, 7 that none\ntells and some refuse: they want a token, or TLS.";
 }
 
 /// The form of output that a command line asks for, even where it makes no sense otherwise.

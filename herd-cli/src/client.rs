@@ -2,7 +2,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use herd_edge::{Bearer, Dialler};
+use herd_edge::{Bearer, Dialler, wants_tls};
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::node_client::NodeClient;
 use herd_proto::v1::places_client::PlacesClient;
@@ -38,6 +38,7 @@ pub struct Client {
     address: String,
     deadline: Duration,
     min_peers: u32,
+    plain: bool,
     channel: Calls,
 }
 
@@ -147,7 +148,8 @@ impl Client {
             .map_err(|error| Error::unreachable(address, &error, patience))?;
         tracing::debug!(address, elapsed = ?started.elapsed(), "connected");
         let channel = InterceptedService::new(channel, access.bearer.clone());
-        Ok(Self { address: address.into(), deadline, min_peers: 0, channel })
+        let plain = access.dialler.is_plain();
+        Ok(Self { address: address.into(), deadline, min_peers: 0, plain, channel })
     }
 
     /// The same client, whose reports and forgets are answered when `min_peers` friends of the
@@ -284,13 +286,27 @@ impl Client {
         );
         match answer {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(self.refused(rpc, &status)),
+            Ok(Err(status)) => Err(self.explained(self.refused(rpc, &status)).await),
             Err(_) => Err(self.too_late(rpc)),
         }
     }
 
     pub(crate) fn refused(&self, rpc: &'static str, status: &Status) -> Error {
         Error::from_status(&self.address, rpc, status, self.deadline)
+    }
+
+    /// To a caller in plain text, a node that speaks TLS looks like any other server that is none
+    /// of a herd's, unless it is asked.
+    async fn explained(&self, error: Error) -> Error {
+        match error {
+            Error::Unreachable {
+                address,
+                reason: Unreachable::NotGrpc | Unreachable::Broken(_),
+            } if self.plain && wants_tls(&address).await => {
+                Error::Unreachable { address, reason: Unreachable::WantsTls }
+            }
+            other => other,
+        }
     }
 
     pub(crate) fn too_late(&self, rpc: &'static str) -> Error {

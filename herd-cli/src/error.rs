@@ -85,6 +85,9 @@ pub enum Unreachable {
     /// Somebody answers, but not in gRPC.
     #[error("what answers there does not speak gRPC")]
     NotGrpc,
+    /// It speaks TLS, and the caller plain text.
+    #[error("it speaks TLS only")]
+    WantsTls,
     /// The two ends do not agree on TLS: one does not accept the other's certificate, or one
     /// speaks it and the other does not.
     #[error("no TLS with it ({0})")]
@@ -116,6 +119,15 @@ impl Error {
             }
             Self::Refused { .. } | Self::Answer { .. } => None,
         }
+    }
+
+    /// Whether the node is there and turns this caller down, for want of a token or of TLS, say.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. }
+                | Self::Unreachable { reason: Unreachable::WantsTls | Unreachable::Tls(_), .. }
+        )
     }
 
     /// The kind of the failure as gRPC names it, such as `INVALID_ARGUMENT`.
@@ -216,6 +228,7 @@ impl Unreachable {
                 "this may be a text or HTTP port, or want TLS (--ca); `herd-cli up` prints the ports, \
                  gRPC is 50051 and up"
             }
+            Self::WantsTls => "give the file of the herd's CA with --ca or HERD_TLS_CA",
             Self::Tls(_) => {
                 "check --ca, --cert and --key, and the end of the certificate; a herd in plain \
                  text wants none of them"

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use herd_cli::Client;
+use herd_cli::{Client, Error};
 use herd_proto::v1;
 use serde::Serialize;
 use serde_json::Value;
@@ -28,11 +28,15 @@ pub(super) async fn run(
     let herd = Herd::new(ask_all(nodes, &target).await);
     output.answer(&herd)?;
     Ok(match herd.up {
+        0 if herd.refused > 0 => ExitCode::Permission,
         0 => ExitCode::Unavailable,
         up if up < herd.nodes.len() => ExitCode::Partial,
         _ => ExitCode::Success,
     })
 }
+
+/// The state of a node that is there and turns the caller down.
+const REFUSED: &str = "refused";
 
 /// Asks all nodes at the same time, so that one that is down delays nobody.
 async fn ask_all(nodes: Vec<(String, String)>, target: &Target) -> Vec<NodeView> {
@@ -46,7 +50,7 @@ async fn ask_all(nodes: Vec<(String, String)>, target: &Target) -> Vec<NodeView>
             };
             let view = match status {
                 Ok(status) => NodeView::up(address, &status),
-                Err(error) => NodeView::down(name, address, error.to_string()),
+                Err(error) => NodeView::without_status(name, address, &error),
             };
             (index, view)
         });
@@ -60,19 +64,23 @@ async fn ask_all(nodes: Vec<(String, String)>, target: &Target) -> Vec<NodeView>
 struct Herd {
     /// How many of the nodes answered.
     up: usize,
+    /// How many are there and refuse to tell this caller.
+    refused: usize,
     /// Whether all nodes that answered hold the same; null when none did.
     digests_equal: Option<bool>,
     nodes: Vec<NodeView>,
 }
 
-/// One node; what only it can tell is null when it is down.
+/// One node; what only it can tell is null when it tells nothing.
 #[derive(Serialize)]
 struct NodeView {
     name: String,
     address: String,
-    /// ready, not_ready or down.
+    /// ready, not_ready, refused (it is there, and wants a token or TLS, say) or down.
     state: &'static str,
     error: Option<String>,
+    /// What the caller can do about it.
+    hint: Option<String>,
     status: Option<StatusView>,
 }
 
@@ -131,7 +139,18 @@ impl Herd {
         let up = digests.clone().count();
         let first = digests.next();
         let digests_equal = first.map(|first| digests.all(|digest| digest == first));
-        Self { up, digests_equal, nodes }
+        let refused = nodes.iter().filter(|node| node.state == REFUSED).count();
+        Self { up, refused, digests_equal, nodes }
+    }
+
+    /// What became of those that told nothing.
+    fn silent(&self) -> String {
+        let (refused, down) = (self.refused, self.nodes.len() - self.up - self.refused);
+        let counts = [(refused, "refused"), (down, "down")].into_iter();
+        counts.filter(|(count, _)| *count > 0).fold(String::new(), |mut text, (count, what)| {
+            let _ = write!(text, "; {count} {what}");
+            text
+        })
     }
 
     fn verdict(&self) -> String {
@@ -142,11 +161,12 @@ impl Herd {
             _ => format!("the {up} nodes that are up"),
         };
         match self.digests_equal {
-            None => "no node is up".into(),
+            None if self.refused == 0 => "no node is up".into(),
+            None => format!("nothing is told: {} of {all} nodes refuse this caller", self.refused),
             Some(true) if up == 1 && all == 1 => "the node is up".into(),
-            Some(true) if up == 1 => format!("only 1 of {all} nodes is up"),
+            Some(true) if up == 1 => format!("only 1 of {all} nodes is up{}", self.silent()),
             Some(true) if up < all => {
-                format!("digests equal: {who} hold the same; {} down", all - up)
+                format!("digests equal: {who} hold the same{}", self.silent())
             }
             Some(true) => format!("digests equal: {who} hold the same"),
             Some(false) => format!("digests differ: {who} do not hold the same (yet)"),
@@ -155,8 +175,16 @@ impl Herd {
 }
 
 impl NodeView {
-    fn down(name: String, address: String, error: String) -> Self {
-        Self { name, address, state: "down", error: Some(error), status: None }
+    fn without_status(name: String, address: String, error: &Error) -> Self {
+        let state = if error.is_refusal() { REFUSED } else { "down" };
+        Self {
+            name,
+            address,
+            state,
+            error: Some(error.to_string()),
+            hint: error.hint(),
+            status: None,
+        }
     }
 
     fn up(address: String, status: &v1::GetStatusResponse) -> Self {
@@ -165,6 +193,7 @@ impl NodeView {
             address,
             state: if status.ready { "ready" } else { "not_ready" },
             error: None,
+            hint: None,
             status: Some(StatusView::from(status)),
         }
     }
@@ -299,6 +328,9 @@ impl Answer for Herd {
             if let Some(error) = &node.error {
                 let _ = writeln!(text, "{}: {}", printable(&node.name), printable(error));
             }
+            if let Some(hint) = node.hint.iter().find(|_| node.state == REFUSED) {
+                let _ = writeln!(text, "{}: hint: {hint}", printable(&node.name));
+            }
             for trouble in node.status.iter().flat_map(StatusView::troubles) {
                 let _ = writeln!(text, "{}: {}", printable(&node.name), printable(&trouble));
             }
@@ -308,7 +340,9 @@ impl Answer for Herd {
 
     fn parts(&self) -> Option<Vec<(&'static str, Value)>> {
         let nodes = self.nodes.iter().filter_map(|node| serde_json::to_value(node).ok());
-        let verdict = serde_json::json!({ "up": self.up, "digests_equal": self.digests_equal });
+        let verdict = serde_json::json!({
+            "up": self.up, "refused": self.refused, "digests_equal": self.digests_equal
+        });
         Some(nodes.map(|node| ("node", node)).chain([("summary", verdict)]).collect())
     }
 }
