@@ -30,6 +30,7 @@ use std::time::Duration;
 use herd_proto::topology::Problems;
 use herd_proto::{LocationRecord, Position, SearchQuery, v1};
 use prometheus_client::registry::Registry;
+use reqwest::{StatusCode, Url};
 use tokio::time::Instant;
 
 pub use self::config::{
@@ -46,7 +47,7 @@ use self::fault::Fault;
 use self::metrics::{Metrics, Source};
 use self::page::Page;
 use self::provider::{Provider, Question};
-use self::upstream::{Api, Upstream};
+use self::upstream::{Api, Reply, Upstream};
 
 /// Longest wait for callers that tell no deadline.
 const MAX_SEARCH: Duration = Duration::from_secs(30);
@@ -61,6 +62,25 @@ const RETURN_TIME: Duration = Duration::from_millis(50);
 pub fn cut_answer(body: Vec<u8>, count: usize) -> Option<String> {
     let center = Position::from_degrees(0.0, 0.0).ok()?;
     Page::read(body, center).ok().map(|page| page.text(count))
+}
+
+/// What is told of a network provider's reply, an HTTP status and a body, to the question what is
+/// within 50 km of 0,0, cut to `count` results. `None` for what is no answer.
+pub fn read_answer(api: ApiKind, status: u16, body: Vec<u8>, count: usize) -> Option<String> {
+    let center = Position::from_degrees(0.0, 0.0).ok()?;
+    let question = Question { center, center_text: "+0+0".into(), radius_meters: 50_000.0 };
+    let api = api_at(api, Url::parse("http://localhost").ok()?);
+    let status = StatusCode::from_u16(status).ok()?;
+    let reply = Reply { status, retry_after: None, body };
+    api.read(&question, reply, None).ok().map(|page| page.text(count))
+}
+
+fn api_at(api: ApiKind, base: Url) -> Arc<dyn Api> {
+    match api {
+        ApiKind::GoogleLegacy => Arc::new(GoogleLegacy::new(base)),
+        ApiKind::GoogleNew(tier) => Arc::new(GoogleNew::new(base, tier)),
+        ApiKind::Wikipedia => Arc::new(Wikipedia::new(base)),
+    }
 }
 
 /// The node's source of places.
@@ -91,12 +111,7 @@ impl Places {
                 (Box::new(Arc::clone(&table)), Some(table))
             }
             ProviderKind::Network(api, upstream) => {
-                let base = upstream.base.clone();
-                let api: Arc<dyn Api> = match api {
-                    ApiKind::GoogleLegacy => Arc::new(GoogleLegacy::new(base)),
-                    ApiKind::GoogleNew(tier) => Arc::new(GoogleNew::new(base, tier)),
-                    ApiKind::Wikipedia => Arc::new(Wikipedia::new(base)),
-                };
+                let api = api_at(api, upstream.base.clone());
                 let provider = Box::new(Upstream::new(api, upstream, metrics.clone())?);
                 let table = match config.fallback {
                     Some(config) => Some(open(config).await?),
