@@ -1,18 +1,18 @@
 //! What was meant about places: checked, and within which limits.
 
+mod upstream;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use herd_proto::topology::Problems;
-use reqwest::Url;
+
+pub use self::upstream::UpstreamConfig;
 
 use super::api::{google_legacy, google_new, wikipedia};
 use super::embedded;
-use super::key::Key;
-use super::key_source::KeySource;
-use super::limits::Limits;
-use super::settings::{KEY_VARIABLE, PlacesSettings};
+use super::settings::PlacesSettings;
 use crate::config::Reader;
 
 /// Where places come from.
@@ -108,16 +108,6 @@ impl FromStr for RankBy {
     }
 }
 
-/// Whom to ask, as whom, and how much.
-#[derive(Debug, Clone)]
-pub struct UpstreamConfig {
-    pub(super) base: Url,
-    pub(super) key: KeySource,
-    pub(super) user_agent: String,
-    /// What it may use.
-    pub limits: Limits,
-}
-
 /// The provider's name, before what it needs is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Name {
@@ -178,7 +168,7 @@ impl PlacesConfig {
                 embedded::NAME
             ));
         }
-        match upstream(api, settings, &mut problems) {
+        match UpstreamConfig::read(api, settings, &mut problems) {
             Some(upstream) => problems.into_result(Self {
                 provider: ProviderKind::Network(api, upstream),
                 fallback: fallback.then_some(embedded),
@@ -221,97 +211,10 @@ fn fallback(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `None` where a problem was found.
-fn upstream(
-    api: ApiKind,
-    settings: &PlacesSettings,
-    problems: &mut Problems,
-) -> Option<UpstreamConfig> {
-    let default_base = match api {
-        ApiKind::GoogleLegacy => google_legacy::DEFAULT_BASE,
-        ApiKind::GoogleNew(_) => google_new::DEFAULT_BASE,
-        ApiKind::Wikipedia => wikipedia::DEFAULT_BASE,
-    };
-    let base = read_base(settings.url.as_deref().unwrap_or(default_base));
-    if base.is_none() {
-        // Not quoted: people paste whole URLs, key included.
-        problems.add(format_args!(
-            "places url: must be scheme, host and port and nothing else, such as {default_base}"
-        ));
-    }
-    let key = match api {
-        // It takes none, and must not be told Google's.
-        ApiKind::Wikipedia => Some(KeySource::None),
-        ApiKind::GoogleLegacy | ApiKind::GoogleNew(_) => key(settings, base.as_ref(), problems),
-    };
-    let user_agent = user_agent(api, settings, problems);
-    let limits = Limits::read(api, settings, problems);
-    Some(UpstreamConfig { base: base?, key: key?, user_agent: user_agent?, limits })
-}
-
-fn read_base(text: &str) -> Option<Url> {
-    let url = Url::parse(text.trim()).ok()?;
-    let bare = matches!(url.scheme(), "http" | "https")
-        && url.host_str().is_some_and(|host| !host.is_empty())
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    bare.then_some(url)
-}
-
-fn key(
-    settings: &PlacesSettings,
-    base: Option<&Url>,
-    problems: &mut Problems,
-) -> Option<KeySource> {
-    let read = match (&settings.key.0, settings.key_file.as_deref()) {
-        (Some(_), Some(_)) => {
-            Err(format!("places key: give {KEY_VARIABLE} or a key file, not both"))
-        }
-        (Some(text), None) => Key::parse(text)
-            .map(KeySource::Fixed)
-            .map_err(|error| format!("places key: {KEY_VARIABLE} {error}")),
-        (None, Some(path)) => KeySource::file(path),
-        (None, None) if base.is_some_and(|base| base.scheme() == "https") => {
-            Err(format!("places key: {KEY_VARIABLE} or a key file is needed to ask over https"))
-        }
-        (None, None) => Ok(KeySource::None),
-    };
-    read.map_err(|problem| problems.add(problem)).ok()
-}
-
-/// Wikimedia wants to be told who runs the client: one that names only the program shares its
-/// allowance with everybody else's copy, or is refused.
-fn user_agent(api: ApiKind, settings: &PlacesSettings, problems: &mut Problems) -> Option<String> {
-    let program = concat!("herd/", env!("CARGO_PKG_VERSION"));
-    if api != ApiKind::Wikipedia {
-        return Some(program.into());
-    }
-    let contact = trimmed(settings.contact.as_ref()).unwrap_or_default();
-    let is_contact = |text: &str| {
-        (text.contains('@') || text.contains("://"))
-            && text.len() <= 200
-            && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
-            && !text.contains(['(', ')'])
-    };
-    if is_contact(contact) {
-        return Some(format!("{program} ({contact})"));
-    }
-    problems.add(format_args!(
-        "places contact: {} must be told your own e-mail address or page, in up to 200 letters of \
-         ASCII, got {contact:?}",
-        wikipedia::NAME
-    ));
-    None
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
+    use crate::places::settings::KEY_VARIABLE;
 
     fn legacy() -> PlacesSettings {
         PlacesSettings { provider: Some(google_legacy::NAME.into()), ..PlacesSettings::default() }
@@ -321,16 +224,8 @@ mod tests {
         settings.with_key_from(|name| (name == KEY_VARIABLE).then(|| key.into()))
     }
 
-    fn check(settings: &PlacesSettings) -> Result<UpstreamConfig, String> {
-        let config = PlacesConfig::from_settings(settings);
-        match config.map_err(|problems| problems.to_string())?.provider {
-            ProviderKind::Network(_, upstream) => Ok(upstream),
-            ProviderKind::Embedded(_) => panic!("asked for a network provider"),
-        }
-    }
-
-    fn key_of(upstream: &UpstreamConfig) -> Option<Key> {
-        upstream.key.current().key
+    fn problems(settings: &PlacesSettings) -> String {
+        PlacesConfig::from_settings(settings).unwrap_err().to_string()
     }
 
     #[test]
@@ -346,7 +241,7 @@ mod tests {
     fn a_url_without_a_provider_is_a_mistake() {
         let url = Some("http://127.0.0.1:1".into());
         let settings = PlacesSettings { url, ..PlacesSettings::default() };
-        let problem = PlacesConfig::from_settings(&settings).unwrap_err().to_string();
+        let problem = problems(&settings);
         assert!(problem.contains("google-legacy"), "{problem}");
     }
 
@@ -359,7 +254,7 @@ mod tests {
             rank_by: Some("luck".into()),
             ..PlacesSettings::default()
         };
-        let problem = PlacesConfig::from_settings(&settings).unwrap_err().to_string();
+        let problem = problems(&settings);
         for part in [
             "places provider: must be embedded, google-new, google-legacy or wikipedia, got \"bing\"",
             "places fallback: must be embedded or none, got \"bing\"",
@@ -368,78 +263,6 @@ mod tests {
         ] {
             assert!(problem.contains(part), "{part} not in {problem}");
         }
-    }
-
-    #[test]
-    fn a_key_is_needed_over_https_only() {
-        let google = check(&keyed(legacy(), " k ")).unwrap();
-        assert_eq!(google.base.as_str(), "https://maps.googleapis.com/");
-        assert_eq!(key_of(&google), Key::parse("k").ok());
-        assert!(check(&legacy()).unwrap_err().contains("is needed to ask over https"));
-        let url = Some("http://127.0.0.1:8080".into());
-        let stand_in = check(&PlacesSettings { url, ..legacy() }).unwrap();
-        assert_eq!((stand_in.base.port(), key_of(&stand_in)), (Some(8080), None));
-    }
-
-    #[test]
-    fn a_url_is_scheme_host_and_port_and_is_not_quoted() {
-        for url in [
-            "127.0.0.1:80",
-            "ftp://h",
-            "http://",
-            "https://h/path?key=s3cret",
-            "https://h/?key=s3cret",
-            "https://s3cret@h",
-            "https://u:s3cret@h",
-            "http://h/#s3cret",
-        ] {
-            let settings = PlacesSettings { url: Some(url.into()), ..legacy() };
-            let problem = check(&keyed(settings, "k")).unwrap_err();
-            assert!(problem.contains("scheme, host and port"), "{url}: {problem}");
-            assert!(!problem.contains("s3cret"), "{problem}");
-        }
-        let slash = PlacesSettings { url: Some("http://h:1/".into()), ..legacy() };
-        assert!(check(&slash).is_ok());
-    }
-
-    #[test]
-    fn a_key_file_is_read_and_trimmed() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        writeln!(file, "from-a-file").unwrap();
-        let settings = PlacesSettings { key_file: Some(file.path().into()), ..legacy() };
-        let upstream = check(&settings).unwrap();
-        assert_eq!(key_of(&upstream), Key::parse("from-a-file").ok());
-        assert!(!format!("{upstream:#?}").contains("from-a-file"));
-        let both = check(&keyed(settings, "k")).unwrap_err();
-        assert!(both.contains("not both"), "{both}");
-    }
-
-    #[test]
-    fn a_key_file_that_is_empty_missing_or_endless_is_a_problem() {
-        let with_file =
-            |path: &std::path::Path| PlacesSettings { key_file: Some(path.into()), ..legacy() };
-        let empty = tempfile::NamedTempFile::new().unwrap();
-        assert!(check(&with_file(empty.path())).unwrap_err().contains("is empty"));
-        let missing = check(&with_file("/nonexistent/key".as_ref())).unwrap_err();
-        assert!(missing.contains("/nonexistent/key cannot be read"), "{missing}");
-        let mut endless = tempfile::NamedTempFile::new().unwrap();
-        endless.write_all(&vec![b'k'; 1 << 20]).unwrap();
-        assert!(check(&with_file(endless.path())).unwrap_err().contains("longer than"));
-    }
-
-    #[test]
-    fn wikipedia_wants_a_contact_and_is_told_no_key() {
-        let wikipedia = |contact: &str| {
-            let (provider, contact) = (Some(wikipedia::NAME.into()), Some(contact.into()));
-            check(&keyed(PlacesSettings { provider, contact, ..legacy() }, "k"))
-        };
-        for contact in ["", "me", "a@b (c)", "a@b\nx: y", &format!("a@{}", "b".repeat(200))] {
-            let problem = wikipedia(contact).unwrap_err();
-            assert!(problem.contains("places contact: wikipedia must be told"), "{problem}");
-        }
-        let upstream = wikipedia("ops@example.org").unwrap();
-        assert!(upstream.user_agent.ends_with(" (ops@example.org)"), "{}", upstream.user_agent);
-        assert_eq!(key_of(&upstream), None);
     }
 
     #[test]
@@ -457,19 +280,19 @@ mod tests {
             cache_ttl: some("soon"),
             ..legacy()
         };
-        let problems = check(&settings).unwrap_err();
+        let problems = problems(&settings);
         assert!(problems.starts_with("8 problems:"), "{problems}");
     }
 
     #[test]
     fn a_file_of_places_needs_somebody_to_read_it() {
         let path = PlacesSettings { path: Some("f".into()), ..legacy() };
-        assert!(check(&keyed(path.clone(), "k")).unwrap_err().contains("places path: is for"));
+        assert!(problems(&keyed(path.clone(), "k")).contains("places path: is for"));
         let fallback = PlacesSettings { fallback: Some("embedded".into()), ..path };
         let config = PlacesConfig::from_settings(&keyed(fallback, "k")).unwrap();
         assert_eq!(config.fallback.unwrap().path, Some("f".into()));
         let attribution = PlacesSettings { attribution: Some("x".into()), ..Default::default() };
-        let problem = PlacesConfig::from_settings(&attribution).unwrap_err().to_string();
+        let problem = problems(&attribution);
         assert!(problem.contains("set the places path too"), "{problem}");
     }
 }
