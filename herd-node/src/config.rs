@@ -2,7 +2,7 @@
 //! again.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -136,6 +136,11 @@ impl Config {
             places,
         };
         problems.into_result(config)
+    }
+
+    /// Where what outlives the node is kept, if anything does.
+    pub(crate) fn data_dir(&self) -> Option<&Path> {
+        self.data.as_ref().map(|data| &*data.directory)
     }
 }
 

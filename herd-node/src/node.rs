@@ -182,7 +182,6 @@ impl Node {
             None => None,
         };
         let admin = config.admin.map(bind).transpose()?;
-        let places = Arc::new(Places::open(config.places.clone()).await?);
         let shared = Shared::new(identity(&config));
         shared.with(|state, now| {
             state.set_retention(config.retention);
@@ -196,6 +195,8 @@ impl Node {
                 (durability, Some(writer))
             }
         };
+        // After the store, which sees to it that nobody else uses the directory.
+        let places = Arc::new(Places::open(config.places.clone(), config.data_dir()).await?);
         let ready = Arc::new(AtomicBool::new(false));
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let health = Health::new(reporter, Arc::clone(&ready)).await;

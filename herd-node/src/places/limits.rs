@@ -26,7 +26,8 @@ pub struct Limits {
     /// Requests a second over time; twice as many at once. Defaults: half of what Google allows
     /// a project for the legacy API, what it allows for the new one, and a polite 2 for Wikipedia.
     pub rate: f64,
-    /// Requests a day of UTC; `None` is no bound.
+    /// Requests a day of UTC, restarts included where there is a data directory; `None` is no
+    /// bound.
     pub daily_quota: Option<u64>,
     /// How long an answer serves others who ask the same. Default 0 for Google, whose terms allow
     /// none, and 10 minutes for Wikipedia.

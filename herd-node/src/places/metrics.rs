@@ -1,4 +1,5 @@
-//! What operators count of places. No label holds a client, a position or a key.
+//! What operators count of places. No label holds a client, a position or a key. How a provider
+//! stands is read at each scrape instead, by [`super::upstream`].
 
 use std::time::Duration;
 
@@ -19,8 +20,6 @@ pub(super) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_duration: Family<ProviderLabels, Histogram, fn() -> Histogram>,
     retries: Family<ProviderLabels, Counter>,
-    breaker: Family<BreakerLabels, Gauge>,
-    quota_left: Family<ProviderLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     places: Gauge,
 }
@@ -40,12 +39,6 @@ struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ProviderLabels {
     provider: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BreakerLabels {
-    provider: &'static str,
-    state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,8 +81,6 @@ impl Metrics {
             requests: Family::default(),
             request_duration: Family::new_with_constructor(histogram),
             retries: Family::default(),
-            breaker: Family::default(),
-            quota_left: Family::default(),
             reloads: Family::default(),
             places: Gauge::default(),
         }
@@ -121,16 +112,6 @@ impl Metrics {
             self.retries.clone(),
         );
         places.register(
-            "breaker_state",
-            "1 for the state that the provider's circuit breaker is in: closed, half_open or open",
-            self.breaker.clone(),
-        );
-        places.register(
-            "quota_left",
-            "Requests that the operator's daily quota still allows today",
-            self.quota_left.clone(),
-        );
-        places.register(
             "reloads",
             "Reloads of the embedded provider's data, by outcome: ok or failed",
             self.reloads.clone(),
@@ -157,24 +138,6 @@ impl Metrics {
         self.retries.get_or_create(&ProviderLabels { provider }).inc();
     }
 
-    /// Shows one of `states` as the one that holds.
-    pub(super) fn breaker_is(
-        &self,
-        provider: &'static str,
-        state: &'static str,
-        states: [&'static str; 3],
-    ) {
-        for each in states {
-            let gauge = self.breaker.get_or_create(&BreakerLabels { provider, state: each });
-            gauge.set(i64::from(each == state));
-        }
-    }
-
-    pub(super) fn quota_is(&self, provider: &'static str, left: u64) {
-        let left = left.try_into().unwrap_or(i64::MAX);
-        self.quota_left.get_or_create(&ProviderLabels { provider }).set(left);
-    }
-
     pub(super) fn reloaded(&self, ok: bool) {
         let outcome = if ok { "ok" } else { "failed" };
         self.reloads.get_or_create(&ReloadLabels { outcome }).inc();
@@ -196,8 +159,6 @@ mod tests {
         metrics.searched("wikipedia", Source::Shared);
         metrics.requested("wikipedia", "ok", Duration::from_millis(30));
         metrics.retried("wikipedia");
-        metrics.breaker_is("wikipedia", "open", ["closed", "half_open", "open"]);
-        metrics.quota_is("wikipedia", 7);
         metrics.reloaded(false);
         metrics.rows_are(1000);
         let mut text = String::new();
@@ -207,9 +168,6 @@ mod tests {
             "herd_places_requests_total{provider=\"wikipedia\",outcome=\"ok\"} 1",
             "herd_places_request_duration_seconds_bucket{le=\"0.05\",provider=\"wikipedia\"} 1",
             "herd_places_retries_total{provider=\"wikipedia\"} 1",
-            "herd_places_breaker_state{provider=\"wikipedia\",state=\"closed\"} 0",
-            "herd_places_breaker_state{provider=\"wikipedia\",state=\"open\"} 1",
-            "herd_places_quota_left{provider=\"wikipedia\"} 7",
             "herd_places_reloads_total{outcome=\"failed\"} 1",
             "herd_places_embedded_rows 1000",
         ] {

@@ -24,6 +24,7 @@ mod viewport;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -99,9 +100,12 @@ impl Places {
     /// Makes the provider ready. No upstream is asked yet, and the built-in table opens no socket
     /// and needs no certificates.
     ///
+    /// A daily quota is counted in `directory`, if there is one, so that a restart does not start
+    /// it anew. Nobody else may use the directory meanwhile.
+    ///
     /// # Errors
     /// All problems with the operator's file, or with the system's certificates.
-    pub async fn open(config: PlacesConfig) -> Result<Self, Problems> {
+    pub async fn open(config: PlacesConfig, directory: Option<&Path>) -> Result<Self, Problems> {
         let metrics = Metrics::new();
         let open = async |config| Embedded::open(config, metrics.clone()).await.map(Arc::new);
         let has_fallback = config.fallback.is_some();
@@ -112,7 +116,7 @@ impl Places {
             }
             ProviderKind::Network(api, upstream) => {
                 let api = api_at(api, upstream.base.clone());
-                let provider = Box::new(Upstream::new(api, upstream, metrics.clone())?);
+                let provider = Box::new(Upstream::new(api, upstream, directory, metrics.clone())?);
                 let table = match config.fallback {
                     Some(config) => Some(open(config).await?),
                     None => None,
@@ -191,6 +195,7 @@ impl Places {
     /// Adds the metrics of places to what is scraped.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry);
+        self.provider.register(registry);
     }
 
     /// Gives up all questions that are under way, and waits until they have ended.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use futures_util::future::{self, BoxFuture};
 use herd_proto::{LocationRecord, Position};
+use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::fault::Fault;
@@ -27,6 +28,9 @@ pub(super) trait Provider: fmt::Debug + Send + Sync {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Arc<Page>, Fault>>;
 
+    /// Adds what is read at each scrape.
+    fn register(&self, _: &mut Registry) {}
+
     /// Ends what runs in the background, and waits until it has.
     fn stop(&self) -> BoxFuture<'_, ()> {
         future::ready(()).boxed()
@@ -44,6 +48,14 @@ impl<P: Provider + ?Sized> Provider for Arc<P> {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Arc<Page>, Fault>> {
         (**self).nearby(question, deadline)
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        (**self).register(registry);
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        (**self).stop()
     }
 }
 

@@ -106,8 +106,8 @@ pub struct PlacesSettings {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "scalar")]
     pub rate: Option<String>,
 
-    /// Most requests a day (of UTC) to the provider by this node, or none for no bound [default:
-    /// none]
+    /// Most requests a day (of UTC) to the provider by this node, or none for no bound; a restart
+    /// goes on counting if there is a data directory [default: none]
     #[arg(
         id = "places_daily_quota",
         long = "places-daily-quota",

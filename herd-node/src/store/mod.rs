@@ -10,7 +10,8 @@
 //! - `ID`, the store's number and how often it was opened;
 //! - `log-<number>.herd`, the log in segments, the greatest number being the newest;
 //! - `snapshot-<number>.herd`, which stands for all files of smaller numbers;
-//! - `snapshot-<number>.tmp` and `ID.tmp` while they are written.
+//! - `snapshot-<number>.tmp` and `ID.tmp` while they are written;
+//! - what others keep there, such as `places-quota`, which is left alone.
 //!
 //! Each file is a sequence of frames, each with its own checksums, and each record in
 //! it is true whatever became of the others. So recovery reads whatever is whole, in any order;

@@ -46,7 +46,7 @@ async fn a_provider_that_cannot_be_asked_is_an_error_that_says_when_to_ask_again
     let metrics = get(admin, "/metrics").await;
     let failed = "herd_places_requests_total{provider=\"google-new\",outcome=\"unreachable\"} 3\n";
     assert!(metrics.contains(failed), "{metrics}");
-    let closed = "herd_places_breaker_state{provider=\"google-new\",state=\"closed\"} 1\n";
+    let closed = "herd_places_breaker_state{provider=\"google-new\",state=\"closed\"} 1.0\n";
     assert!(metrics.contains(closed), "{metrics}");
     assert!(get(admin, "/readyz").await.contains("places: "), "operators hear of it");
     node.stop().await;

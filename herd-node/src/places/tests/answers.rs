@@ -161,15 +161,18 @@ async fn a_compressed_answer_is_unpacked() {
     assert_eq!(search(&places_at(google.address, limits()).await, 20).await.legacy_json, text);
 }
 
+/// One that does not even say so closes a connection that is about to be used again.
 #[tokio::test]
 async fn a_server_that_closes_after_each_answer_is_asked_again() {
     let text = answer(1).to_string();
-    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
-    let reply = format!("{head}content-length: {}\r\n\r\n{text}", text.len());
-    let google = StandIn::sending(reply, After::Close).await;
-    let places = places_at(google.address, limits()).await;
-    for _ in 0..3 {
-        assert_eq!(search(&places, 20).await.legacy_json, text);
+    for said in ["connection: close\r\n", "connection: keep-alive\r\n"] {
+        let head = format!("HTTP/1.1 200 OK\r\n{said}content-length: {}\r\n\r\n", text.len());
+        let google = StandIn::sending(head + &text, After::Close).await;
+        let places = places_at(google.address, limits()).await;
+        for _ in 0..10 {
+            assert_eq!(search(&places, 20).await.legacy_json, text);
+        }
+        assert!(google.count() >= 10);
     }
 }
 
@@ -177,7 +180,7 @@ async fn a_server_that_closes_after_each_answer_is_asked_again() {
 async fn two_nodes_in_one_process_have_each_their_own_places() {
     let google = StandIn::answering(Reply::new(500, "")).await;
     let network = places_at(google.address, limits()).await;
-    let built_in = Places::open(PlacesConfig::default()).await.unwrap();
+    let built_in = Places::open(PlacesConfig::default(), None).await.unwrap();
     network.search(&westwood(), &query(5), None).await.unwrap_err();
     let answered = search(&built_in, 5).await;
     assert_eq!((&*answered.provider, &*answered.status), ("embedded", "OK"));

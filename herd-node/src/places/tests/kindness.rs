@@ -1,5 +1,7 @@
 //! How sparing the provider is asked, and how soon it is left alone.
 
+use std::time::SystemTime;
+
 use herd_proto::v1::SearchResponse;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -97,13 +99,19 @@ async fn what_fails_for_a_moment_is_asked_again() {
 
 #[tokio::test]
 async fn a_provider_that_says_when_is_asked_again_then() {
-    let later = Reply::new(429, "x").with("retry-after", "1");
-    let server = StandIn::playing(vec![later, Reply::new(200, FOUND)]).await;
-    let places = places_at(server.address, limits()).await;
-    let begin = Instant::now();
-    assert_eq!(ask(&places).await.unwrap().legacy_json, FOUND);
-    assert!(begin.elapsed() >= Duration::from_secs(1));
-    assert_eq!(server.count(), 2);
+    // A date has no parts of a second.
+    let date = || httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3));
+    for said in [|| "1".to_owned(), date] {
+        let said = said();
+        let later = Reply::new(429, "x").with("retry-after", said);
+        let server = StandIn::playing(vec![later, Reply::new(200, FOUND)]).await;
+        let places = places_at(server.address, limits()).await;
+        let begin = SystemTime::now();
+        assert_eq!(ask(&places).await.unwrap().legacy_json, FOUND);
+        let asked_again = begin + Duration::from_millis(900);
+        assert!(SystemTime::now() >= asked_again, "{:?}", begin.elapsed());
+        assert_eq!(server.count(), 2);
+    }
 }
 
 #[tokio::test]
@@ -140,28 +148,59 @@ async fn a_breaker_that_opened_closes_with_the_first_answer() {
 }
 
 #[tokio::test]
-async fn another_key_in_the_file_is_used_at_once_and_closes_the_breaker() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("key");
-    std::fs::write(&path, "first-key-of-the-operator").unwrap();
-    let denied = || Reply::new(200, DENIED);
-    let server = StandIn::playing(vec![denied(), denied(), denied(), Reply::new(200, FOUND)]).await;
-    let settings = PlacesSettings {
-        provider: Some("google-legacy".into()),
-        url: Some(format!("http://{}", server.address)),
-        key_file: Some(path.clone()),
-        ..PlacesSettings::default()
-    };
-    let places = open(&settings, limits()).await;
-    for _ in 0..3 {
-        assert_eq!(ask(&places).await.unwrap().status, "REQUEST_DENIED", "it is passed on");
+async fn a_refused_key_opens_the_breaker_at_once_and_another_in_the_file_closes_it() {
+    for refusal in [Reply::new(200, DENIED), Reply::new(403, "x"), Reply::new(401, "x")] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "first-key-of-the-operator").unwrap();
+        let server = StandIn::playing(vec![refusal, Reply::new(200, FOUND)]).await;
+        let settings = PlacesSettings {
+            provider: Some("google-legacy".into()),
+            url: Some(format!("http://{}", server.address)),
+            key_file: Some(path.clone()),
+            ..PlacesSettings::default()
+        };
+        let log = Log::default();
+        let _guard = log.capture();
+        let places = open(&settings, limits()).await;
+        let _ = ask(&places).await;
+        for _ in 0..2 {
+            let status = ask(&places).await.unwrap_err();
+            assert_eq!((status.code(), server.count()), (Code::FailedPrecondition, 1));
+            assert_eq!(retry_delay(&status), None, "only the operator can help");
+        }
+        assert_eq!(log.text().matches("check the key").count(), 1, "it is logged once");
+        assert!(scraped(&places).contains("state=\"open\"} 1"));
+        std::fs::write(&path, "second-key").unwrap();
+        // A scrape is enough to notice.
+        eventually(|| scraped(&places).contains("state=\"closed\"} 1")).await;
+        assert_eq!(ask(&places).await.unwrap().legacy_json, FOUND);
+        assert!(server.asked()[1].ends_with("&key=second-key"), "{:?}", server.asked());
     }
-    let status = ask(&places).await.unwrap_err();
-    assert_eq!((status.code(), server.count()), (Code::FailedPrecondition, 3));
-    assert_eq!(retry_delay(&status), None, "only the operator can help");
-    std::fs::write(&path, "second-key").unwrap();
-    eventually_async(async || ask(&places).await.is_ok()).await;
-    assert!(server.asked()[3].ends_with("&key=second-key"), "{:?}", server.asked());
+}
+
+#[tokio::test]
+async fn what_is_scraped_is_so_at_that_moment_also_when_nobody_asks() {
+    let later = Reply::new(429, "x").with("retry-after", "1");
+    let slow = Reply::new(200, FOUND).after(Duration::from_mins(1));
+    let server = StandIn::playing(vec![later, slow]).await;
+    let hasty = Limits { timeout: Duration::from_millis(900), ..limits() };
+    let places = Arc::new(places_at(server.address, hasty).await);
+    ask(&places).await.unwrap_err();
+    assert!(scraped(&places).contains("state=\"open\"} 1"));
+    eventually(|| scraped(&places).contains("state=\"half_open\"} 1")).await;
+    let in_flight = |number: usize| {
+        scraped(&places).contains(&format!("_in_flight{{provider=\"google-legacy\"}} {number}.0\n"))
+    };
+    assert!(in_flight(0));
+    let mut askers = JoinSet::new();
+    askers.spawn({
+        let places = Arc::clone(&places);
+        async move { ask(&places).await }
+    });
+    eventually(|| in_flight(1)).await;
+    places.stop().await;
+    assert!(in_flight(0));
 }
 
 #[tokio::test]
@@ -176,8 +215,10 @@ async fn a_rate_and_a_quota_are_kept_and_callers_are_told_when_to_come_back() {
     assert!(delay > Duration::from_secs(1) && delay <= Duration::from_secs(2), "{delay:?}");
     assert!(places.status().healthy, "it is not the provider's fault");
 
+    let folder = tempfile::tempdir().unwrap();
     let two_a_day = Limits { daily_quota: Some(2), ..limits() };
-    let places = places_at(server.address, two_a_day).await;
+    let settings = settings_for("google-legacy", server.address);
+    let places = open_in(Some(folder.path()), &settings, two_a_day.clone()).await;
     let left = "herd_places_quota_left{provider=\"google-legacy\"} ";
     assert!(scraped(&places).contains(&format!("{left}2")));
     for number in 0..2 {
@@ -188,6 +229,11 @@ async fn a_rate_and_a_quota_are_kept_and_callers_are_told_when_to_come_back() {
     assert!(status.message().contains("day's calls"), "{status:?}");
     assert!(retry_delay(&status).is_some_and(|delay| delay <= Duration::from_hours(24)));
     assert!(scraped(&places).contains(&format!("{left}0")));
+    // Nothing was said to it before it ended.
+    let next = open_in(Some(folder.path()), &settings, two_a_day).await;
+    assert!(scraped(&next).contains(&format!("{left}0")), "a restart is no new day");
+    ask_at(&next, 0).await.unwrap_err();
+    assert_eq!(server.count(), 3);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod secrets;
 mod stand_in;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -35,11 +36,15 @@ fn settings_for(provider: &str, address: SocketAddr) -> PlacesSettings {
 }
 
 async fn open(settings: &PlacesSettings, limits: Limits) -> Places {
+    open_in(None, settings, limits).await
+}
+
+async fn open_in(directory: Option<&Path>, settings: &PlacesSettings, limits: Limits) -> Places {
     let mut config = PlacesConfig::from_settings(settings).unwrap();
     if let ProviderKind::Network(_, upstream) = &mut config.provider {
         upstream.limits = limits;
     }
-    Places::open(config).await.unwrap()
+    Places::open(config, directory).await.unwrap()
 }
 
 async fn places_at(address: SocketAddr, limits: Limits) -> Places {

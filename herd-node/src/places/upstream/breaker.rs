@@ -17,16 +17,13 @@ const MIN_OUTCOMES: u32 = 10;
 /// that wait for one time-out after the other never fill the window.
 const MAX_STREAK: u32 = 10;
 
-/// So many refusals in a row are not about one question. It takes an operator to end them, and
-/// some providers charge for them.
-const MAX_REFUSALS: u32 = 3;
-
 /// How long it is left alone the first time; doubled each time that it is still not well.
 const FIRST_REST: Duration = Duration::from_secs(5);
 
 const MAX_REST: Duration = Duration::from_mins(1);
 
-/// How long it is left alone after refusing: an operator needs minutes.
+/// How long it is left alone after it refused the credentials, from the first time on: no other
+/// question will fare better, some providers charge for refusals, and an operator needs minutes.
 const REFUSED_REST: Duration = Duration::from_mins(1);
 
 /// Longest rest that a provider may ask for; another look after that costs one call.
@@ -43,9 +40,9 @@ pub(super) struct Breaker {
     window: Window,
     /// Failures since the last answer.
     streak: u32,
-    /// Refusals since the last answer, and of which kind.
-    refusals: (u32, Trouble),
     next_rest: Duration,
+    /// Raised with each key, so that what became of another key's questions does not count.
+    key_number: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,6 +60,12 @@ pub(super) enum Standing {
     Open,
 }
 
+/// The leave of one question to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leave {
+    key_number: u64,
+}
+
 /// A question that may not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Resting {
@@ -76,26 +79,33 @@ impl Breaker {
             state: State::Closed,
             window: Window::new(now),
             streak: 0,
-            refusals: (0, Trouble::Refused),
             next_rest: FIRST_REST,
+            key_number: 0,
         }
     }
 
     /// Lets a question pass, or not. One that passes must be followed by [`Self::record`].
-    pub(super) fn admit(&mut self, now: Instant) -> Result<(), Resting> {
+    pub(super) fn admit(&mut self, now: Instant) -> Result<Leave, Resting> {
         match self.state {
-            State::Closed => Ok(()),
-            State::Open { why, until } if now < until => Err(Resting { why, left: until - now }),
-            State::HalfOpen { why, trying: true } => Err(Resting { why, left: TRIAL_DELAY }),
+            State::Closed => {}
+            State::Open { why, until } if now < until => {
+                return Err(Resting { why, left: until - now });
+            }
+            State::HalfOpen { why, trying: true } => {
+                return Err(Resting { why, left: TRIAL_DELAY });
+            }
             State::Open { why, .. } | State::HalfOpen { why, trying: false } => {
                 self.state = State::HalfOpen { why, trying: true };
-                Ok(())
             }
         }
+        Ok(Leave { key_number: self.key_number })
     }
 
     /// Takes in how a question that passed went.
-    pub(super) fn record(&mut self, now: Instant, verdict: Verdict) {
+    pub(super) fn record(&mut self, now: Instant, leave: Leave, verdict: Verdict) {
+        if leave.key_number != self.key_number {
+            return;
+        }
         let Some(trouble) = verdict.trouble() else {
             match (verdict, self.state) {
                 (Verdict::Answered, _) => self.answered(now),
@@ -109,19 +119,14 @@ impl Breaker {
         };
         self.window.add(now, false);
         self.streak += 1;
-        let same = self.refusals.1 == trouble;
-        self.refusals = match trouble {
-            Trouble::Failing => (0, trouble),
-            _ => (if same { self.refusals.0 + 1 } else { 1 }, trouble),
-        };
         if let Some(rest) = self.rest_after(now, verdict) {
             self.open(now, trouble, rest);
         }
     }
 
     /// Forgets what was, for a provider that is asked with another key from now on.
-    pub(super) fn reset(&mut self, now: Instant) {
-        *self = Self::new(now);
+    pub(super) fn start_over(&mut self, now: Instant) {
+        *self = Self { key_number: self.key_number + 1, ..Self::new(now) };
     }
 
     pub(super) fn standing(&self, now: Instant) -> Standing {
@@ -136,26 +141,29 @@ impl Breaker {
         match self.state {
             // The answer of a question that passed before it opened; the trial decides.
             State::Open { .. } => {}
-            State::HalfOpen { .. } => self.reset(now),
+            State::HalfOpen { .. } => {
+                *self = Self { key_number: self.key_number, ..Self::new(now) };
+            }
             State::Closed => {
                 self.window.add(now, true);
                 self.streak = 0;
-                self.refusals.0 = 0;
             }
         }
     }
 
     /// How long to leave the provider alone from now on; `None` to go on.
     fn rest_after(&self, now: Instant, verdict: Verdict) -> Option<Duration> {
-        if let Verdict::Throttled { retry_after: Some(asked) } = verdict {
-            return Some(asked.min(MAX_ASKED_REST)).filter(|rest| !rest.is_zero());
-        }
         let half_open = matches!(self.state, State::HalfOpen { .. });
-        let refused = self.refusals.0 >= MAX_REFUSALS;
         match verdict {
-            Verdict::Refused if refused || half_open => Some(REFUSED_REST),
-            _ if refused || half_open => Some(self.next_rest),
-            _ if self.streak >= MAX_STREAK || self.window.is_bad(now) => Some(self.next_rest),
+            Verdict::Refused => Some(REFUSED_REST),
+            Verdict::Throttled { retry_after } => match retry_after {
+                // One that says "at once" was asked again at once, and still refuses.
+                None | Some(Duration::ZERO) => Some(self.next_rest),
+                Some(asked) => Some(asked.min(MAX_ASKED_REST)),
+            },
+            _ if half_open || self.streak >= MAX_STREAK || self.window.is_bad(now) => {
+                Some(self.next_rest)
+            }
             _ => None,
         }
     }
@@ -231,8 +239,8 @@ mod tests {
 
     fn record(breaker: &mut Breaker, now: Instant, verdict: Verdict, times: u32) {
         for _ in 0..times {
-            assert_eq!(breaker.admit(now), Ok(()));
-            breaker.record(now, verdict);
+            let leave = breaker.admit(now).unwrap();
+            breaker.record(now, leave, verdict);
         }
     }
 
@@ -273,11 +281,11 @@ mod tests {
         record(&mut breaker, now, FAILED, 10);
         let now = now + FIRST_REST;
         assert_eq!(breaker.standing(now), Standing::HalfOpen);
-        assert_eq!(breaker.admit(now), Ok(()));
+        let leave = breaker.admit(now).unwrap();
         assert!(breaker.admit(now).is_err(), "a trial is under way");
-        breaker.record(now, Verdict::Unjudged);
-        assert_eq!(breaker.admit(now), Ok(()), "the trial never reached the provider");
-        breaker.record(now, Verdict::Answered);
+        breaker.record(now, leave, Verdict::Unjudged);
+        let leave = breaker.admit(now).expect("the trial never reached the provider");
+        breaker.record(now, leave, Verdict::Answered);
         assert_eq!(breaker.standing(now), Standing::Closed);
         record(&mut breaker, now, FAILED, 9);
         assert_eq!(breaker.standing(now), Standing::Closed, "what was before is forgotten");
@@ -296,15 +304,30 @@ mod tests {
     }
 
     #[test]
-    fn three_refusals_in_a_row_open_it_for_a_minute_and_another_key_closes_it() {
-        let (mut breaker, now) = new();
-        record(&mut breaker, now, Verdict::Refused, 2);
-        record(&mut breaker, now, Verdict::Answered, 1);
-        record(&mut breaker, now, Verdict::Refused, 3);
+    fn the_first_refusal_of_the_key_opens_it_for_a_minute_and_so_does_each_trial() {
+        let (mut breaker, mut now) = new();
         let why = Trouble::Refused;
-        assert_eq!(breaker.admit(now), Err(Resting { why, left: REFUSED_REST }));
-        breaker.reset(now);
-        assert_eq!(breaker.admit(now), Ok(()));
+        for _ in 0..3 {
+            record(&mut breaker, now, Verdict::Refused, 1);
+            assert_eq!(breaker.admit(now), Err(Resting { why, left: REFUSED_REST }));
+            now += REFUSED_REST;
+            assert_eq!(breaker.standing(now), Standing::HalfOpen);
+        }
+        record(&mut breaker, now, Verdict::Answered, 1);
+        assert_eq!(breaker.standing(now), Standing::Closed);
+    }
+
+    #[test]
+    fn another_key_closes_it_at_once_and_is_not_blamed_for_the_one_before() {
+        let (mut breaker, now) = new();
+        let late = breaker.admit(now).unwrap();
+        record(&mut breaker, now, Verdict::Refused, 1);
+        breaker.start_over(now);
+        assert_eq!(breaker.standing(now), Standing::Closed);
+        breaker.record(now, late, Verdict::Refused);
+        assert_eq!(breaker.standing(now), Standing::Closed, "it was asked with the other key");
+        record(&mut breaker, now, Verdict::Refused, 1);
+        assert_eq!(breaker.standing(now), Standing::Open);
     }
 
     #[test]
@@ -320,26 +343,27 @@ mod tests {
     }
 
     #[test]
-    fn throttling_without_a_word_of_when_opens_it_at_the_third() {
-        let (mut breaker, now) = new();
-        record(&mut breaker, now, Verdict::Throttled { retry_after: None }, 2);
-        record(&mut breaker, now, Verdict::Refused, 1);
-        assert_eq!(breaker.standing(now), Standing::Closed, "not three of a kind");
-        record(&mut breaker, now, Verdict::Throttled { retry_after: None }, 3);
-        let why = Trouble::Throttled;
-        assert_eq!(breaker.admit(now), Err(Resting { why, left: FIRST_REST }));
+    fn throttling_without_a_word_of_when_opens_it_for_longer_each_time() {
+        for said in [None, Some(Duration::ZERO)] {
+            let (mut breaker, mut now) = new();
+            let why = Trouble::Throttled;
+            for rest in [5, 10, 20].map(seconds) {
+                record(&mut breaker, now, Verdict::Throttled { retry_after: said }, 1);
+                assert_eq!(breaker.admit(now), Err(Resting { why, left: rest }));
+                now += rest;
+            }
+        }
     }
 
     #[test]
     fn questions_that_passed_before_it_opened_change_little() {
         let (mut breaker, now) = new();
-        for _ in 0..12 {
-            assert_eq!(breaker.admit(now), Ok(()));
+        let leaves: Vec<_> = (0..12).map(|_| breaker.admit(now).unwrap()).collect();
+        let (last, failing) = leaves.split_last().unwrap();
+        for leave in failing {
+            breaker.record(now, *leave, FAILED);
         }
-        for _ in 0..11 {
-            breaker.record(now, FAILED);
-        }
-        breaker.record(now, Verdict::Answered);
+        breaker.record(now, *last, Verdict::Answered);
         let why = Trouble::Failing;
         assert_eq!(breaker.admit(now), Err(Resting { why, left: FIRST_REST }));
     }
