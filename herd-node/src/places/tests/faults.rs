@@ -34,11 +34,12 @@ impl Case {
 }
 
 /// Asks a server that answers so, and returns the error after looking for leaks in it.
-async fn fault_of(case: &Case) -> Status {
+async fn fault_of(provider: &str, case: &Case) -> Status {
     let server = StandIn::sending(case.bytes.clone(), case.after).await;
-    let is_slow = matches!(case.after, After::Hold | After::Drip);
+    let is_slow = case.code == Code::DeadlineExceeded;
     let short = Limits { timeout: Duration::from_millis(300), ..limits() };
-    let places = places_at(server.address, if is_slow { short } else { limits() }).await;
+    let settings = settings_for(provider, server.address);
+    let places = open(&settings, if is_slow { short } else { limits() }).await;
     let begin = Instant::now();
     let status = fail(&places).await;
     assert!(begin.elapsed() < Duration::from_secs(10), "{}: a limit was not kept", case.name);
@@ -53,7 +54,7 @@ async fn fault_of(case: &Case) -> Status {
 
 fn assert_free_of_secrets(debugged: &[&dyn std::fmt::Debug], shown: &str) {
     let all = format!("{debugged:?} {debugged:#?} {shown}");
-    for secret in [KEY, "nearbysearch/json?", "location=", "34.06"] {
+    for secret in [KEY, "nearbysearch/json?", "location=", "gscoord=", "34.06"] {
         assert!(!all.contains(secret), "{secret} in {all}");
     }
 }
@@ -86,6 +87,12 @@ fn broken() -> Vec<Case> {
         case("reset at once", "", After::Reset, lost).asked_again(),
         case("silence", "", After::Hold, late),
         case("stalled head", OK_HEAD, After::Hold, late),
+        case(
+            "head and then silence",
+            format!("{OK_HEAD}content-length: 9\r\n\r\n"),
+            After::Hold,
+            late,
+        ),
         case("stalled body", &ok(EMPTY).as_bytes()[..90], After::Hold, late),
         case("a byte now and then", format!("{chunked}1\r\n{{"), After::Drip, lost).asked_again(),
         case("a slow drip", &*long, After::Drip, late),
@@ -114,6 +121,7 @@ fn not_answers() -> Vec<Case> {
     vec![
         case("cut short", format!("{OK_HEAD}content-length: 9\r\n\r\n{EMPTY}"), After::Close, lost),
         case("declared too large", too_large, After::Hold, lost),
+        case("ten megabytes", format!("{OK_HEAD}\r\n{}", " ".repeat(10 << 20)), After::Close, lost),
         no_answer("HTML", "<html>welcome</html>"),
         no_answer("nothing", ""),
         no_answer("half of it", &EMPTY[..20]),
@@ -147,17 +155,43 @@ fn statuses() -> Vec<Case> {
     ]
 }
 
-#[tokio::test]
-async fn every_kind_of_fault_is_an_error_without_secrets() {
+async fn each_is_an_error_without_secrets(provider: &str, cases: Vec<Case>) {
     let log = Log::default();
     let _guard = log.capture();
-    for case in broken().iter().chain(&not_answers()).chain(&statuses()) {
-        let status = fault_of(case).await;
+    for case in cases {
+        let status = fault_of(provider, &case).await;
         assert_eq!(status.code(), case.code, "{}: {status:?}", case.name);
     }
     let log = log.text();
     assert!(log.contains("places are not answered"), "{log}");
     assert_free_of_secrets(&[], &log);
+}
+
+#[tokio::test]
+async fn every_break_on_the_way_from_google_legacy_is_an_error_without_secrets() {
+    each_is_an_error_without_secrets("google-legacy", broken()).await;
+}
+
+#[tokio::test]
+async fn every_break_on_the_way_from_google_new_is_an_error_without_secrets() {
+    each_is_an_error_without_secrets("google-new", broken()).await;
+}
+
+#[tokio::test]
+async fn every_break_on_the_way_from_wikipedia_is_an_error_without_secrets() {
+    each_is_an_error_without_secrets("wikipedia", broken()).await;
+}
+
+#[tokio::test]
+async fn every_http_status_that_brings_no_answer_is_an_error_without_secrets() {
+    for provider in ["google-legacy", "google-new", "wikipedia"] {
+        each_is_an_error_without_secrets(provider, statuses()).await;
+    }
+}
+
+#[tokio::test]
+async fn every_text_that_is_no_answer_is_an_error_without_secrets() {
+    each_is_an_error_without_secrets("google-legacy", not_answers()).await;
 }
 
 #[tokio::test]
@@ -168,6 +202,19 @@ async fn odd_text_in_an_answer_is_passed_on_as_it_is() {
         let places = places_at(server.address, limits()).await;
         let answer = places.search(&westwood(), &query(5), None).await.unwrap();
         assert_eq!(answer.legacy_json, body);
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_no_computer_holds_harms_nobody() {
+    for number in ["1e999", "-1e999", "1e-999", "99999999999999999999999999999999"] {
+        let location = format!("{{\"location\":{{\"lat\":{number},\"lng\":{number}}}}}");
+        let result = format!("{{\"geometry\":{location},\"name\":\"x\",\"rating\":{number}}}");
+        let body = format!("{{\"results\":[{result},{{\"name\":\"y\"}}],\"status\":\"OK\"}}");
+        let server = StandIn::answering(Reply::new(200, &*body)).await;
+        let places = places_at(server.address, limits()).await;
+        let answer = places.search(&westwood(), &query(5), None).await.unwrap();
+        assert_eq!((&*answer.legacy_json, &*answer.places[1].name), (&*body, "y"));
     }
 }
 
@@ -185,7 +232,7 @@ async fn a_redirect_is_not_followed() {
     let thief = StandIn::answering(Reply::new(200, EMPTY)).await;
     let head = format!("HTTP/1.1 302 Found\r\nlocation: http://{}/\r\n", thief.address);
     let moved = case("moved", with_body(&head, ""), After::Close, Code::Unavailable);
-    assert_eq!(fault_of(&moved).await.code(), moved.code);
+    assert_eq!(fault_of("google-legacy", &moved).await.code(), moved.code);
     assert_eq!(thief.asked(), [""; 0]);
 }
 

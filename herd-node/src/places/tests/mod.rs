@@ -4,6 +4,7 @@ mod answers;
 mod fallback;
 mod faults;
 mod kindness;
+mod providers;
 mod secrets;
 mod stand_in;
 

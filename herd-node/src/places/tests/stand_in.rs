@@ -29,6 +29,22 @@ pub(super) struct Asked {
     pub(super) whole: String,
 }
 
+impl Asked {
+    pub(super) fn method(&self) -> &str {
+        self.whole.lines().next().unwrap_or_default()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.whole.lines().filter_map(|line| line.split_once(": "));
+        headers.find(|(header, _)| *header == name).map(|(_, value)| value)
+    }
+
+    /// Of bodies that have one line.
+    pub(super) fn body(&self) -> &str {
+        self.whole.rsplit('\n').next().unwrap_or_default()
+    }
+}
+
 /// One answer of the polite one.
 #[derive(Debug, Clone)]
 pub(super) struct Reply {
@@ -75,6 +91,18 @@ impl StandIn {
 
     /// Gives one answer after the other, and the last one from then on.
     pub(super) async fn playing(replies: Vec<Reply>) -> Self {
+        Self::serving(move |number, _| replies[number.min(replies.len()) - 1].clone()).await
+    }
+
+    /// Answers each question as `answer` knows.
+    pub(super) async fn knowing(answer: fn(&Asked) -> Reply) -> Self {
+        Self::serving(move |_, asked| answer(asked)).await
+    }
+
+    /// Answers with what `answer` makes of the number of a request, from 1, and the request.
+    async fn serving(
+        answer: impl Fn(usize, &Asked) -> Reply + Clone + Send + Sync + 'static,
+    ) -> Self {
         let (listener, address) = listen().await;
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&asked);
@@ -85,12 +113,13 @@ impl StandIn {
                     let _ = writeln!(whole, "{name}: {}", value.to_str().unwrap());
                 }
                 whole.push_str(str::from_utf8(&body).unwrap());
+                let asked = Asked { target: uri.to_string(), whole };
                 let number = {
                     let mut log = log.lock().unwrap();
-                    log.push(Asked { target: uri.to_string(), whole });
+                    log.push(asked.clone());
                     log.len()
                 };
-                let reply = replies[number.min(replies.len()) - 1].clone();
+                let reply = answer(number, &asked);
                 tokio::time::sleep(reply.after).await;
                 let headers = reply.headers.iter().map(|(name, value)| {
                     (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
