@@ -146,12 +146,18 @@ impl Page {
         let (Some(last), Some(first_cut)) = (self.results.last(), self.results.get(count)) else {
             return self.text.clone();
         };
-        let cut = match self.results[..count].last() {
-            Some(kept) => kept.end..last.end,
-            None => self.list.clone(),
-        };
-        debug_assert!(cut.start <= first_cut.start, "a kept result must not be cut");
-        [&self.text[..cut.start], &self.text[cut.end..]].concat()
+        let Some(kept) = self.results[..count].last() else { return self.without_results() };
+        debug_assert!(kept.end <= first_cut.start, "a kept result must not be cut");
+        [&self.text[..kept.end], &self.text[last.end..]].concat()
+    }
+
+    /// The text with an empty list. In Google's later layout a list begins on a line of its own,
+    /// and an empty one does not.
+    fn without_results(&self) -> String {
+        let before = &self.text[..self.list.start - 1];
+        let name = before.trim_end();
+        let gap = before[name.len()..].split('\n').next().unwrap_or_default();
+        [name, gap, "[", &self.text[self.list.end..]].concat()
     }
 }
 

@@ -92,7 +92,7 @@ async fn the_answer_is_the_providers_bytes_cut_to_the_bound() {
 /// The layout of an answer with fewer results is what Google writes for as many.
 #[tokio::test]
 async fn a_cut_answer_looks_as_if_google_had_sent_no_more() {
-    for bound in [1, 5] {
+    for bound in [0, 1, 5] {
         let layouts: [fn(&Value) -> String; 3] = [
             |value| classic::write(value, 0),
             |value| newer(value, 0).trim().into(),
