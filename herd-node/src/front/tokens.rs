@@ -220,6 +220,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<Arc<Bearer>>, Problems> {
         Problems::one(format_args!("line {line}: {}", error.message()))
     })?;
     let mut problems = Problems::default();
+    // What a writer leaves for a moment that cuts the file off before it writes.
+    if file.tokens.is_empty() {
+        problems.add("has no token");
+    }
     if file.tokens.len() > MAX_TOKENS {
         problems.add(format_args!("has {} tokens, {MAX_TOKENS} at most", file.tokens.len()));
     }
@@ -334,14 +338,14 @@ mod tests {
         assert!(gone.revoked.is_cancelled() && !map.revoked.is_cancelled());
         assert!(tokens.bearer("b-0123456789abcdef").is_none());
         // A file that cannot be used changes nothing.
-        for wrong in ["nonsense", "[[tokens]]\nname='c'\ntoken='short'\nroles=['read']"] {
+        for wrong in ["", "nonsense", "[[tokens]]\nname='c'\ntoken='short'\nroles=['read']"] {
             tokens.take(Ok(wrong.into()));
             assert!(tokens.bearer("map-0123456789abcdef").is_some());
         }
         tokens.take(Err(io::ErrorKind::NotFound.into()));
         assert!(tokens.bearer("map-0123456789abcdef").is_some());
-        // An empty one ends all.
-        tokens.take(Ok(Vec::new()));
+        let other = "[[tokens]]\nname='d'\ntoken='other-0123456789abcdef'\nroles=['read']";
+        tokens.take(Ok(other.into()));
         assert!(tokens.bearer("map-0123456789abcdef").is_none() && map.revoked.is_cancelled());
     }
 
