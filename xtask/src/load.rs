@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use herd_proto::v1::locations_client::LocationsClient;
-use herd_proto::v1::{ReportStreamRequest, ReportStreamResponse};
+use herd_proto::v1::{ReportRequest, ReportStreamRequest, ReportStreamResponse};
 use herd_proto::{MAX_BATCH, MAX_MESSAGE_BYTES};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -80,17 +80,26 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 struct Shared {
     ledger: Arc<Ledger>,
+    min_peers: u32,
     pace: Mutex<Pace>,
     latencies: Mutex<Vec<Duration>>,
     broken_streams: AtomicU64,
 }
 
 impl Load {
-    /// Starts to send `rate` reports a second of clients chosen at random by `seed`.
-    pub(crate) fn start(ledger: &Arc<Ledger>, nodes: &[SocketAddr], rate: u32, seed: u64) -> Self {
+    /// Starts to send `rate` reports a second of clients chosen at random by `seed`, each to be
+    /// answered when so many friends of the node have applied it.
+    pub(crate) fn start(
+        ledger: &Arc<Ledger>,
+        nodes: &[SocketAddr],
+        rate: u32,
+        seed: u64,
+        min_peers: u32,
+    ) -> Self {
         let started = Instant::now();
         let shared = Arc::new(Shared {
             ledger: Arc::clone(ledger),
+            min_peers,
             pace: Mutex::new(Pace::new(rate, started)),
             latencies: Mutex::default(),
             broken_streams: AtomicU64::new(0),
@@ -127,13 +136,15 @@ impl Load {
     }
 }
 
-/// Sends one report of each of `clients`, as fast as the node takes them.
+/// Sends one report of each of `clients`, as fast as the node takes them, each to be answered when
+/// so many friends have applied it.
 pub(crate) async fn fill(
     ledger: &Ledger,
     node: SocketAddr,
     clients: impl Iterator<Item = usize>,
+    min_peers: u32,
 ) -> anyhow::Result<()> {
-    let mut stream = Stream::open(node).await?;
+    let mut stream = Stream::open(node, min_peers).await?;
     let mut clients = clients.peekable();
     while clients.peek().is_some() || !stream.in_flight.is_empty() {
         if clients.peek().is_some() && stream.has_room() {
@@ -165,7 +176,7 @@ async fn session(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let ledger = &shared.ledger;
-    let opened = stop.run_until_cancelled(Stream::open(node)).await;
+    let opened = stop.run_until_cancelled(Stream::open(node, shared.min_peers)).await;
     let Some(mut stream) = opened.transpose()? else { return Ok(()) };
     let mut ticks = interval(TICK);
     loop {
@@ -240,6 +251,7 @@ struct Stream {
     requests: mpsc::Sender<ReportStreamRequest>,
     answers: tonic::Streaming<ReportStreamResponse>,
     in_flight: VecDeque<Message>,
+    min_peers: u32,
 }
 
 struct Message {
@@ -249,7 +261,7 @@ struct Message {
 }
 
 impl Stream {
-    async fn open(node: SocketAddr) -> anyhow::Result<Self> {
+    async fn open(node: SocketAddr, min_peers: u32) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{node}"))?
             .connect_timeout(CONNECT_LIMIT)
             .tcp_nodelay(true);
@@ -262,7 +274,7 @@ impl Stream {
         };
         // A stopped process still has its kernel take connections.
         let answers = timeout(CONNECT_LIMIT, opened).await.context("the node is silent")??;
-        Ok(Self { requests, answers, in_flight: VecDeque::new() })
+        Ok(Self { requests, answers, in_flight: VecDeque::new(), min_peers })
     }
 
     fn has_room(&self) -> bool {
@@ -279,7 +291,8 @@ impl Stream {
         for client in clients {
             let (time, report) = ledger.next_report(client);
             reports.push((client, time));
-            requests.push(report.into_request());
+            let min_peers = self.min_peers;
+            requests.push(ReportRequest { min_peers, ..report.into_request() });
         }
         // The queue is as long as what may be in flight, so it is full only when it is closed.
         self.requests.try_send(ReportStreamRequest { reports: requests })?;

@@ -1,6 +1,7 @@
 //! `cargo xtask measure`: what repair, restart and a bad neighbour cost, in real processes.
 
 mod neighbour;
+mod partition;
 mod repair;
 mod restart;
 
@@ -27,6 +28,8 @@ enum Experiment {
     Restart,
     /// Two nodes that were apart become equal
     Repair,
+    /// A herd of five that was split in two becomes one
+    Partition,
     /// A friend is stopped, or behind 100 bytes a second
     Neighbour,
 }
@@ -38,7 +41,7 @@ pub(crate) struct Args {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "catch-up,restart,repair,neighbour",
+        default_value = "catch-up,restart,repair,partition,neighbour",
         value_name = "LIST"
     )]
     only: Vec<Experiment>,
@@ -50,6 +53,10 @@ pub(crate) struct Args {
     /// How many clients differ after the nodes were apart
     #[arg(long, value_delimiter = ',', default_value = "1,100,10000", value_name = "LIST")]
     differing: Vec<u32>,
+
+    /// How often the herd is split in each way
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 
     /// How long each of the neighbour's three phases lasts
     #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
@@ -96,6 +103,7 @@ pub(crate) async fn run(
             Experiment::CatchUp => restart::catch_up(&args, program.clone()).await?,
             Experiment::Restart => restart::restart(&args, program.clone()).await?,
             Experiment::Repair => repair::repair(&args, program.clone()).await?,
+            Experiment::Partition => partition::partition(&args, program.clone()).await?,
             Experiment::Neighbour => neighbour::neighbour(&args, program.clone()).await?,
         });
     }

@@ -40,7 +40,7 @@ pub(super) async fn neighbour(
     let plan = Plan { names: &THREE, friendships: &STAR, ack_level: None, program };
     let mut herd = Herd::started(&plan).await?;
     let ledger = Arc::new(Ledger::new(args.clients as usize));
-    fill(&ledger, herd.address(0), 0..ledger.clients()).await?;
+    fill(&ledger, herd.address(0), 0..ledger.clients(), 0).await?;
     herd.wait_for_agreement(LIMIT).await?;
     run_load(&herd, &ledger, args, WARM_UP).await?;
     herd.wait_for_agreement(LIMIT).await?;
@@ -84,7 +84,7 @@ async fn run_load(
     lasts: Duration,
 ) -> anyhow::Result<Phase> {
     let before = herd.resident_bytes(0)?;
-    let load = Load::start(ledger, &[herd.address(0)], args.rate, args.seed);
+    let load = Load::start(ledger, &[herd.address(0)], args.rate, args.seed, 0);
     tokio::time::sleep(lasts).await;
     let after = herd.resident_bytes(0)?;
     let outcome = load.stop().await;

@@ -23,7 +23,7 @@ pub(super) async fn repair(args: &Args, program: Option<PathBuf>) -> anyhow::Res
     let plan = Plan { names: &PAIR, friendships: &ONE_LINK, ack_level, program };
     let mut herd = Herd::started(&plan).await?;
     let ledger = Ledger::new(args.clients as usize);
-    fill(&ledger, herd.address(0), 0..ledger.clients()).await?;
+    fill(&ledger, herd.address(0), 0..ledger.clients(), 0).await?;
     herd.wait_for_agreement(LIMIT).await?;
     let mut figures = Vec::new();
     for restarted in [false, true] {
@@ -62,7 +62,7 @@ async fn one(
     }
     // Spread over all clients, and so over the whole tree.
     let step = ledger.clients() / differing.max(1) as usize;
-    fill(ledger, herd.address(0), (0..differing as usize).map(|nth| nth * step)).await?;
+    fill(ledger, herd.address(0), (0..differing as usize).map(|nth| nth * step), 0).await?;
     let passed = |herd: &Herd| herd.links().map(|link| link.counts().passed_bytes).sum::<u64>();
     let before = passed(herd);
     set(herd, Condition::Open);

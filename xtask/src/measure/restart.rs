@@ -30,7 +30,7 @@ pub(super) async fn catch_up(args: &Args, program: Option<PathBuf>) -> anyhow::R
     herd.wait_for(0, |status| status.ready).await?;
     let (clients, ledger) = (args.clients as usize, Ledger::new(args.clients as usize));
     let started = Instant::now();
-    fill(&ledger, herd.address(0), 0..clients).await?;
+    fill(&ledger, herd.address(0), 0..clients, 0).await?;
     let filled = started.elapsed();
     herd.start(1)?;
     let started = Instant::now();
@@ -56,7 +56,7 @@ pub(super) async fn restart(args: &Args, program: Option<PathBuf>) -> anyhow::Re
     let plan = Plan { names: &PAIR, friendships: &ONE_LINK, ack_level, program };
     let mut herd = Herd::started(&plan).await?;
     let ledger = Ledger::new(args.clients as usize);
-    fill(&ledger, herd.address(0), 0..ledger.clients()).await?;
+    fill(&ledger, herd.address(0), 0..ledger.clients(), 0).await?;
     herd.wait_for_agreement(LIMIT).await?;
     herd.kill(0).await?;
     herd.start(0)?;

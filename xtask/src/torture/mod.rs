@@ -2,6 +2,7 @@
 
 mod battle;
 mod nemesis;
+mod recovery;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use self::battle::{Battle, Dealt};
 use self::nemesis::{Fault, Nemesis};
+use self::recovery::{Recovery, Seen};
 use self::watchdog::Watchdog;
 use crate::check::{Comparison, compare};
 use crate::herd::{FIVE, FRIENDSHIPS, Herd, Plan};
@@ -53,9 +55,13 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
 
-    /// What the nodes' answers wait for: memory, process or disk
+    /// What the nodes' answers wait for: memory, process or disk; none: they have no disk
     #[arg(long, default_value = "process", value_name = "LEVEL")]
     ack: String,
+
+    /// How many friends must have applied a report before it is answered
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    min_peers: u32,
 
     /// How long the nodes may take to agree afterwards
     #[arg(long, default_value_t = 60, value_name = "S")]
@@ -68,6 +74,7 @@ struct Figures {
     seed: u64,
     attacked_seconds: u64,
     ack_level: String,
+    min_peers: u32,
     wanted_rate: u32,
     reached_rate: f64,
     sent_reports: u64,
@@ -95,7 +102,7 @@ pub(crate) async fn run(
     let plan = Plan {
         names: &FIVE,
         friendships: &FRIENDSHIPS,
-        ack_level: Some(args.ack.clone()),
+        ack_level: Some(args.ack.clone()).filter(|level| level != "none"),
         program,
     };
     let mut battle = Battle::new(Herd::started(&plan).await?);
@@ -121,19 +128,24 @@ async fn attack(args: &Args, seed: u64, battle: &mut Battle) -> anyhow::Result<F
     let ledger = Arc::new(Ledger::new(args.clients as usize));
     let herd = battle.herd();
     let addresses = herd.addresses();
-    load::fill(&ledger, addresses[0], 0..ledger.clients()).await?;
+    load::fill(&ledger, addresses[0], 0..ledger.clients(), args.min_peers).await?;
     let watchdog = Watchdog::start((0..herd.len()).map(|node| herd.channel(node)));
-    let load = Load::start(&ledger, &addresses, args.rate, seed);
+    let load = Load::start(&ledger, &addresses, args.rate, seed, args.min_peers);
     let every = Duration::from_millis(args.every);
     let links = herd.links().len();
     let mut nemesis = Nemesis::new(seed, args.faults.clone(), every, addresses.len(), links);
     battle.rage(&mut nemesis, Duration::from_secs(args.seconds)).await?;
     battle.make_peace()?;
     let healed = Instant::now();
+    let herd = battle.herd();
+    let recovery = Recovery::start((0..herd.len()).map(|node| herd.channel(node)));
     let outcome = load.stop().await;
     let answered_after = healed.elapsed();
     battle.herd().wait_for_agreement(Duration::from_secs(args.settle)).await?;
     let agreed_after = healed.elapsed();
+    for seen in recovery.finish().await {
+        tell(&seen);
+    }
     let divergent = watchdog.finish().await;
     let comparison = compare(battle.herd(), &ledger).await?;
     let (sent_reports, acknowledged_reports, refused_reports) = ledger.reports();
@@ -151,6 +163,7 @@ async fn attack(args: &Args, seed: u64, battle: &mut Battle) -> anyhow::Result<F
         seed,
         attacked_seconds: args.seconds,
         ack_level: args.ack.clone(),
+        min_peers: args.min_peers,
         wanted_rate: args.rate,
         reached_rate: outcome.rate,
         sent_reports,
@@ -179,6 +192,25 @@ fn without_effect(faults: &[Fault], dealt: &Dealt) -> Vec<String> {
         Fault::Cut => dealt.cuts == 0 || marks == 0,
     };
     faults.iter().filter(idle).map(|fault| format!("{fault:?} never had an effect")).collect()
+}
+
+/// What a node waited for once the last fault had ended.
+fn tell(seen: &Seen) {
+    let link = match &seen.last_friend {
+        Some((friend, why)) => {
+            format!(
+                "last link, to {friend}, after {:.2} s (was down: {why})",
+                seen.linked.as_secs_f64()
+            )
+        }
+        None => "all links up".to_owned(),
+    };
+    say(format_args!(
+        "{}: first answer after {:.2} s, {link}, last change after {:.2} s",
+        seen.name,
+        seen.answered.as_secs_f64(),
+        seen.changed.as_secs_f64(),
+    ));
 }
 
 fn print(figures: &Figures) {
