@@ -131,6 +131,8 @@ struct PeerView {
     records_repaired: u64,
     records_divergent: u64,
     last_error: Option<String>,
+    /// Which settings it has otherwise than the node; null if none.
+    disagreement: Option<String>,
 }
 
 impl Herd {
@@ -235,7 +237,11 @@ impl StatusView {
             let error = peer.last_error.as_ref()?;
             Some(format!("no link with {}: {error}", peer.name))
         });
-        store.chain(places).chain(diverged).chain(peers).collect()
+        let disagreements = self.peers.iter().filter_map(|peer| {
+            let disagreement = peer.disagreement.as_ref()?;
+            Some(format!("{} is configured otherwise: {disagreement}", peer.name))
+        });
+        store.chain(places).chain(diverged).chain(peers).chain(disagreements).collect()
     }
 }
 
@@ -294,6 +300,7 @@ impl From<&v1::PeerStatus> for PeerView {
             records_repaired: records.repaired,
             records_divergent: records.divergent,
             last_error: said(&peer.last_error),
+            disagreement: said(&peer.disagreement),
         }
     }
 }

@@ -55,6 +55,11 @@ impl Lifetimes {
         Self { report: retention, mark }
     }
 
+    /// How long reports live.
+    pub fn retention(&self) -> Duration {
+        self.report
+    }
+
     /// The minute at which a record's time is over.
     pub fn end(&self, record: &LocationRecord) -> Minute {
         let lifetime = if record.forgotten { self.mark } else { self.report };

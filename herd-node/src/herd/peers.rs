@@ -38,6 +38,8 @@ pub struct Peer {
     pub since: Timestamp,
     /// Why the last stream ended or could not be opened.
     pub last_error: String,
+    /// Which settings it has otherwise than this node, in words; empty if none.
+    pub disagreement: String,
     /// Records that crossed the links.
     pub counts: Counts,
     /// What the peer last said of itself.
@@ -127,6 +129,7 @@ impl Peer {
             dialler: None,
             since: now,
             last_error: String::new(),
+            disagreement: String::new(),
             counts: Counts::default(),
             heard: Heard::default(),
             batch_bytes: BATCH_BYTES,

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::herd::Now;
 use crate::herd::link::{Ended, Link};
@@ -66,6 +66,9 @@ pub async fn pump(
             && let Some(peer) = link.peer()
         {
             info!(%node, %peer, dialled_here = link.dialled_here(), "peer connected");
+            if let Some(disagreement) = shared.with(|state, _| disagreement(state, &peer)) {
+                warn!(%node, %peer, %disagreement, "the peer is configured otherwise");
+            }
             met = Some(peer);
         }
         if link.has_ended() {
@@ -193,6 +196,12 @@ enum Fill {
 fn is_no_frame(status: &Status) -> bool {
     matches!(status.code(), Code::OutOfRange | Code::Internal | Code::ResourceExhausted)
         && status.source().is_none()
+}
+
+/// Which settings a peer has otherwise than this node, if any.
+fn disagreement(state: &State, peer: &NodeName) -> Option<String> {
+    let peer = state.peers().get(peer)?;
+    (!peer.disagreement.is_empty()).then(|| peer.disagreement.clone())
 }
 
 /// A transport error in words, with its causes.

@@ -128,6 +128,7 @@ fn peer_status(state: &State, name: &NodeName, peer: &Peer) -> v1::PeerStatus {
         round_trip: peer.heard.round_trip.and_then(wire_duration),
         clock_skew: peer.heard.clock_skew_nanos.map(signed_duration),
         last_error: peer.last_error.clone(),
+        disagreement: peer.disagreement.clone(),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Reports travel: between nodes, and from a person who feeds a stream by hand.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use herd_proto::v1::{Batch, Frame, GetRequest, frame::Kind};
 use herd_proto::{NodeName, Record, Report};
 use tokio_stream::StreamExt as _;
 
-use crate::support::{config, eventually, gossip, hello, locations, report, start, status};
+use crate::support::{
+    config, eventually, gossip, hello, locations, mute_peer, report, start, status,
+};
 use herd_node::Node;
 
 /// The client's origin and words as a node tells them.
@@ -125,4 +127,27 @@ async fn another_herd_is_refused_with_the_reason_in_the_status() {
     assert!(error.contains("\"test\"") && error.contains("\"other\""), "{error}");
     locations(&bailey).await.report(report("kiwi")).await.unwrap();
     assert_eq!(status(&stranger).await.clients, 0);
+}
+
+#[tokio::test]
+async fn friends_with_other_settings_link_and_both_say_what_differs() {
+    let mut hasty = config("Bailey", &[]);
+    (hasty.retention, hasty.max_future) = (None, Duration::from_mins(5));
+    let bailey = Node::start(hasty).await.unwrap();
+    let bona = start("Bona", &[("Bailey", bailey.address())]).await;
+    locations(&bailey).await.report(report("kiwi")).await.unwrap();
+    eventually(async || told(&bona, "kiwi").await, Option::is_some).await;
+    let told = async |node| status(node).await.peers[0].disagreement.clone();
+    assert_eq!(
+        told(&bona).await,
+        "retention is none there and 30days here, max_future is 5m there and 1day here"
+    );
+    assert_eq!(
+        told(&bailey).await,
+        "retention is 30days there and none here, max_future is 1day there and 5m here"
+    );
+    // Whoever does not tell, an older node or a person, is not held to anything.
+    let clark = start("Clark", &[]).await;
+    let _mute = mute_peer(&clark).await;
+    assert_eq!(told(&clark).await, "");
 }

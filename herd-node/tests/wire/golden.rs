@@ -10,7 +10,7 @@ use herd_proto::v1::{
     GetStatusRequest, GetStatusResponse, Goodbye, Heartbeat, Hello, Leaf, Leaves, Location,
     PeerStatus, Place, PlacesStatus, Position, Reason, RecordCounts, ReportCounts, ReportFailure,
     ReportRequest, ReportResponse, ReportStreamRequest, ReportStreamResponse, ReportViolation,
-    SearchRequest, SearchResponse, StoreStatus, Want, WatchRequest, WatchResponse,
+    SearchRequest, SearchResponse, SharedSettings, StoreStatus, Want, WatchRequest, WatchResponse,
 };
 use prost::Message;
 use prost_types::{Duration, Timestamp};
@@ -85,7 +85,11 @@ fn frames() -> Vec<Case> {
         digest: 0xfedc_ba98_7654_3210,
         clients: 300,
         max_frame_bytes: 1 << 20,
+        settings: None,
     };
+    let settings =
+        SharedSettings { retention: Some(duration(60, 0)), max_future: Some(duration(1, 0)) };
+    let settled = Hello { settings: Some(settings), ..hello.clone() };
     let heartbeat = Heartbeat {
         digest: 0xfedc_ba98_7654_3210,
         clients: 300,
@@ -103,6 +107,7 @@ fn frames() -> Vec<Case> {
     let leaf = Leaf { prefix: 0xabcd, keys: vec![0xabcd << 48, u64::MAX], versions: vec![1, 2] };
     vec![
         frame("frame-hello", Kind::Hello(hello)),
+        frame("frame-hello-settings", Kind::Hello(settled)),
         frame("frame-batch", Kind::Batch(Batch { number: 1, records: vec![record()] })),
         frame("frame-ack", Kind::Ack(Ack { number: 129, skipped: false })),
         frame("frame-heartbeat", Kind::Heartbeat(heartbeat)),
@@ -134,6 +139,10 @@ fn records() -> Vec<Case> {
 }
 
 fn public_messages() -> Vec<Case> {
+    let disagreeing = PeerStatus {
+        disagreement: "retention is none there and 30days here".into(),
+        ..PeerStatus::default()
+    };
     let request = ReportRequest {
         client_id: "kiwi".into(),
         position: Some(Position { latitude: 34.06893, longitude: -118.445_127 }),
@@ -202,6 +211,7 @@ fn public_messages() -> Vec<Case> {
         case("search-response", search),
         case("get-status-request", GetStatusRequest {}),
         case("get-status-response", status()),
+        case("peer-disagreement", disagreeing),
     ]
 }
 
@@ -231,6 +241,7 @@ fn status() -> GetStatusResponse {
         round_trip: Some(duration(0, 250_000)),
         clock_skew: Some(duration(0, -5)),
         last_error: "reset".into(),
+        disagreement: String::new(),
     };
     GetStatusResponse {
         name: "Bailey".into(),

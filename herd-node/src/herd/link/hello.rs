@@ -1,9 +1,11 @@
 //! Who is speaking: what a Hello says, and which Hellos are accepted.
 
+use std::time::Duration;
+
 use herd_proto::v1::{self, Reason};
 use herd_proto::{MAX_MESSAGE_BYTES, NodeName, PROTOCOL_VERSION};
 
-use super::Now;
+use super::{Now, wire_duration};
 use crate::herd::state::{Holdings, State};
 
 /// The feature bit of Compare, Leaves and Want.
@@ -32,6 +34,34 @@ pub(super) fn ours(state: &State, now: Now) -> v1::Hello {
         digest: holdings.digest,
         clients: holdings.clients,
         max_frame_bytes: MAX_MESSAGE_BYTES as u32,
+        settings: Some(v1::SharedSettings {
+            retention: state.retention().and_then(wire_duration),
+            max_future: wire_duration(own.max_future),
+        }),
+    }
+}
+
+/// Which settings the speaker has otherwise than this node, in words; empty if none, or if it
+/// does not tell.
+pub(super) fn disagreement(state: &State, hello: &v1::Hello) -> String {
+    let Some(theirs) = &hello.settings else { return String::new() };
+    let settings = [
+        ("retention", state.retention().and_then(wire_duration), theirs.retention),
+        ("max_future", wire_duration(state.identity().max_future), theirs.max_future),
+    ];
+    let differing = settings.into_iter().filter(|(_, ours, theirs)| ours != theirs);
+    let said = differing.map(|(name, ours, theirs)| {
+        format!("{name} is {} there and {} here", in_words(theirs), in_words(ours))
+    });
+    said.collect::<Vec<_>>().join(", ")
+}
+
+/// A duration of the wire as an operator configures it.
+fn in_words(duration: Option<prost_types::Duration>) -> String {
+    match duration.map(Duration::try_from) {
+        None => "none".to_owned(),
+        Some(Ok(duration)) => humantime::format_duration(duration).to_string(),
+        Some(Err(_)) => "out of range".to_owned(),
     }
 }
 

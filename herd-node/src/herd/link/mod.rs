@@ -303,9 +303,11 @@ impl Link {
             Refused::Duplicate => (Reason::Duplicate, "another stream stays".to_owned()),
             Refused::TooManyGuests => (Reason::Overloaded, "too many peers".to_owned()),
         })?;
+        let disagreement = hello::disagreement(state, hello);
         if let Some(peer) = state.peer_mut(&peer) {
             peer.heard.digest = hello.digest;
             peer.heard.clients = hello.clients;
+            peer.disagreement = disagreement;
         }
         let compares = self.dialled_here() && theirs.repairs;
         let session = Session::new(peer, consumer, catch_up, compares, now);

@@ -31,6 +31,11 @@ impl State {
             retention.map(|retention| Lifetimes::new(retention, self.identity.max_future));
     }
 
+    /// How long reports are kept; `None` for ever.
+    pub fn retention(&self) -> Option<Duration> {
+        self.lifetimes.as_ref().map(Lifetimes::retention)
+    }
+
     /// Takes a record from a peer, as [`State::merge`] does, unless its times forbid it. What is
     /// refused is counted for the peer.
     ///
