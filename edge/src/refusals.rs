@@ -17,6 +17,8 @@ pub enum Reason {
     ProxyHeader,
     /// Too many calls are being answered already.
     InFlight,
+    /// A message was longer than it may be.
+    MessageBytes,
     /// The caller showed no token or certificate, or one that is unknown.
     Unauthenticated,
     /// The caller is known, and may not do this.
@@ -31,6 +33,8 @@ pub enum Reason {
     ClientRate,
     /// More came on a connection than it may send in a second.
     ConnectionRate,
+    /// A line was longer than a command may be.
+    LineBytes,
     /// A connection said nothing for too long.
     Idle,
     /// A line was begun and not finished in time.
@@ -41,13 +45,14 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Handshake,
         Self::Preface,
         Self::ProxyHeader,
         Self::InFlight,
+        Self::MessageBytes,
         Self::Unauthenticated,
         Self::PermissionDenied,
         Self::Watchers,
@@ -55,6 +60,7 @@ impl Reason {
         Self::Clients,
         Self::ClientRate,
         Self::ConnectionRate,
+        Self::LineBytes,
         Self::Idle,
         Self::PartialLine,
         Self::WriteStall,
@@ -69,6 +75,7 @@ impl Reason {
             Self::Preface => "preface",
             Self::ProxyHeader => "proxy_header",
             Self::InFlight => "in_flight",
+            Self::MessageBytes => "message_bytes",
             Self::Unauthenticated => "unauthenticated",
             Self::PermissionDenied => "permission_denied",
             Self::Watchers => "watchers",
@@ -76,6 +83,7 @@ impl Reason {
             Self::Clients => "clients",
             Self::ClientRate => "client_rate",
             Self::ConnectionRate => "connection_rate",
+            Self::LineBytes => "line_bytes",
             Self::Idle => "idle",
             Self::PartialLine => "partial_line",
             Self::WriteStall => "write_stall",

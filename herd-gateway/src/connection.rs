@@ -183,6 +183,7 @@ impl Connection {
                 Piece::Line(line) => self.answer_line(&mut run, line).await?,
                 Piece::LongStart => {
                     self.settle(&mut run).await?;
+                    self.port.refusals.count(Reason::LineBytes);
                     self.out.extend_from_slice(answer::REFUSED);
                     self.port.log(self.id, Direction::Note, b"refuses a line that is too long");
                 }

@@ -5,8 +5,8 @@ use herd_proto::topology::Problems;
 
 use crate::settings::LimitSettings;
 
-/// Smallest limit of a request's size: less than this no report with a long id fits into.
-const MIN_REQUEST_BYTES: usize = 4096;
+/// Smallest limit of a message's size: less than this no report with a long id fits into.
+const MIN_MESSAGE_BYTES: usize = 4096;
 
 /// A slot has 32 bits.
 const MAX_CLIENTS: usize = u32::MAX as usize;
@@ -31,6 +31,9 @@ pub struct Limits {
     /// Largest request of a client, in bytes; others are refused with OUT_OF_RANGE. The largest
     /// that the protocol has, unless set. Frames between nodes have the protocol's limit.
     pub max_request_bytes: usize,
+    /// Largest answer to a client, in bytes; where it would be larger, the call ends with
+    /// OUT_OF_RANGE. The largest that the protocol has, unless set.
+    pub max_response_bytes: usize,
     /// Most clients that reports may bring into the table, at some 131 bytes each; reports of
     /// others are refused with RESOURCE_EXHAUSTED. What friends tell is taken all the same, as
     /// nodes that hold different records would never agree: set it alike on all nodes.
@@ -59,6 +62,7 @@ impl Default for Limits {
             max_streams: 1024,
             max_in_flight: 1024,
             max_request_bytes: MAX_MESSAGE_BYTES,
+            max_response_bytes: MAX_MESSAGE_BYTES,
             max_clients: 10_000_000,
             max_client_rate: None,
             max_connection_rate: None,
@@ -89,7 +93,8 @@ impl Limits {
         let per_address = &settings.max_connections_per_address;
         let streams = read("max_streams", &settings.max_streams, 1024, 1, many);
         let in_flight = &settings.max_in_flight;
-        let request_bytes = &settings.max_request_bytes;
+        let (request_bytes, response_bytes) =
+            (&settings.max_request_bytes, &settings.max_response_bytes);
         let clients = &settings.max_clients;
         let mut rate = |key: &str, text: &Option<String>| {
             let rate = u32::try_from(read(key, text, 0, 1, many)).unwrap_or_default();
@@ -97,7 +102,7 @@ impl Limits {
         };
         let max_client_rate = rate("max_client_rate", &settings.max_client_rate);
         let max_connection_rate = rate("max_connection_rate", &settings.max_connection_rate);
-        let (low, high) = (MIN_REQUEST_BYTES, MAX_MESSAGE_BYTES);
+        let (low, high) = (MIN_MESSAGE_BYTES, MAX_MESSAGE_BYTES);
         Self {
             max_connections,
             max_connections_per_address: read(
@@ -110,6 +115,7 @@ impl Limits {
             max_streams: u32::try_from(streams).unwrap_or(default.max_streams),
             max_in_flight: read("max_in_flight", in_flight, default.max_in_flight, 1, many),
             max_request_bytes: read("max_request_bytes", request_bytes, high, low, high),
+            max_response_bytes: read("max_response_bytes", response_bytes, high, low, high),
             max_clients: read("max_clients", clients, default.max_clients, 1, MAX_CLIENTS),
             max_client_rate,
             max_connection_rate,

@@ -346,8 +346,8 @@ impl Node {
 
     fn routes(&self, facts: &NodeFacts, limits: &Limits) -> Routes {
         let (shared, stop) = (&self.shared, &self.stop);
-        let limit = MAX_MESSAGE_BYTES;
-        let max_request_bytes = limits.max_request_bytes;
+        let (inward, outward) = (limits.max_request_bytes, limits.max_response_bytes);
+        let between_nodes = MAX_MESSAGE_BYTES;
         let intake = Intake {
             shared: Arc::clone(shared),
             durability: facts.durability.clone(),
@@ -361,16 +361,24 @@ impl Node {
         Routes::default()
             .add_service(
                 LocationsServer::new(locations)
-                    .max_decoding_message_size(max_request_bytes)
-                    .max_encoding_message_size(limit),
+                    .max_decoding_message_size(inward)
+                    .max_encoding_message_size(outward),
             )
-            .add_service(PlacesServer::new(places).max_decoding_message_size(max_request_bytes))
+            .add_service(
+                PlacesServer::new(places)
+                    .max_decoding_message_size(inward)
+                    .max_encoding_message_size(outward),
+            )
             .add_service(
                 GossipServer::new(gossip)
-                    .max_decoding_message_size(limit)
-                    .max_encoding_message_size(limit),
+                    .max_decoding_message_size(between_nodes)
+                    .max_encoding_message_size(between_nodes),
             )
-            .add_service(NodeServer::new(node).max_decoding_message_size(max_request_bytes))
+            .add_service(
+                NodeServer::new(node)
+                    .max_decoding_message_size(inward)
+                    .max_encoding_message_size(outward),
+            )
     }
 
     fn gossip(&self) -> GossipService {

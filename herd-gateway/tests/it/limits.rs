@@ -87,11 +87,12 @@ async fn the_longest_line_can_be_set() {
     let node = FakeNode::start(&Script::new("Bailey"));
     let config = named(node.address);
     let limits = Limits { max_line_bytes: 2000, ..config.limits };
-    let (_gateway, address) = start(Config { limits, ..config }).await;
+    let (gateway, address) = start(Config { limits, ..config }).await;
     let spaced = |spaces: usize| iamat("kiwi").replacen(' ', &" ".repeat(spaces), 1);
     assert_eq!(ask(address, spaced(1900)).await, recorded("kiwi"));
     let longer = spaced(2000);
     assert_eq!(ask(address, &longer).await, format!("? {longer}"));
+    assert_eq!(gateway.refusals().of(Reason::LineBytes), 1);
 }
 
 #[tokio::test]
@@ -166,13 +167,14 @@ async fn connections_beyond_the_limit_are_closed_until_others_end() {
     let node = FakeNode::start(&Script::new("Bailey"));
     let config = named(node.address);
     let limits = Limits { max_connections: 2, ..config.limits };
-    let (_gateway, address) = start(Config { limits, ..config }).await;
+    let (gateway, address) = start(Config { limits, ..config }).await;
     let mut allowed = [Client::connect(address).await, Client::connect(address).await];
     for client in &mut allowed {
         client.send(iamat("kiwi")).await;
         client.expect(&recorded("kiwi")).await;
     }
     Client::connect(address).await.expect_end().await;
+    assert_eq!(gateway.refusals().of(Reason::Connections), 1);
     let [first, _second] = allowed;
     drop(first);
     in_time("a free place", async {

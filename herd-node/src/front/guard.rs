@@ -57,6 +57,14 @@ impl Guard {
         Ok(Admitted { caller, permit: self.permit(path)? })
     }
 
+    /// Counts an error with which an admitted call ends, if it is a limit's.
+    pub(crate) fn count(&self, status: &Status) {
+        // Nothing but messages that are too long is answered with this.
+        if status.code() == Code::OutOfRange {
+            self.refusals.count(Reason::MessageBytes);
+        }
+    }
+
     /// Probes must be answered and peers be heard just when there is too much to do.
     fn permit(&self, path: &str) -> Result<Option<OwnedSemaphorePermit>, Status> {
         if path.starts_with("/grpc.health.") || path.starts_with("/herd.v1.Gossip/") {

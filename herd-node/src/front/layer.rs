@@ -3,26 +3,20 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
+use http::{Request, Response};
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
-use tracing::{Instrument as _, debug, debug_span, warn};
+use tracing::Instrument as _;
 
+use super::call::Call;
 use super::deadline::{Bounded, time_left};
 use super::guard::{Admitted, Guard};
-use super::request_id::{self, RequestId};
-
-/// Where gRPC says how a call ended.
-const STATUS: &str = "grpc-status";
 
 /// Puts a [`Front`] before services.
 #[derive(Debug, Clone)]
@@ -61,18 +55,17 @@ where
         // CANCELLED, and must be the later of the two.
         let deadline =
             time_left(request.headers()).and_then(|left| Instant::now().checked_add(left));
-        let id = RequestId::of(request.headers());
-        let path = request.uri().path().to_owned();
+        let call = Call::new(request.uri().path(), request.headers(), &self.guard);
         let Admitted { caller, permit } = match self.guard.admit(&request) {
             Ok(admitted) => admitted,
             Err(status) => {
-                let response = named(status.into_http(), id, path);
+                let response = call.named(status.into_http());
                 return Box::pin(async { Ok(response) });
             }
         };
         let revoked = caller.bearer.as_ref().map(|bearer| bearer.revoked.clone());
         request.extensions_mut().insert(caller);
-        let span = debug_span!("call", %id, path);
+        let span = call.span();
         let answer = span.in_scope(|| self.inner.call(request));
         Box::pin(
             async move {
@@ -86,7 +79,7 @@ where
                 drop(permit);
                 let response = answered?;
                 if deadline.is_none() && revoked.is_none() {
-                    return Ok(named(response, id, path));
+                    return Ok(call.named(response));
                 }
                 let end = Box::pin(async move {
                     let too_late = async {
@@ -108,8 +101,7 @@ where
                         status = revoked => status,
                     }
                 });
-                let bounded = response.map(|body| Body::new(Bounded::new(body, end)));
-                Ok(named(bounded, id, path))
+                Ok(call.named(response.map(|body| Body::new(Bounded::new(body, end)))))
             }
             .instrument(span),
         )
@@ -120,83 +112,12 @@ fn too_late() -> Status {
     Status::deadline_exceeded("the caller's time was over before the node was done")
 }
 
-/// Puts the call's name into its response, into the details of an error with which it begins or
-/// ends, and beside that in the log.
-fn named(mut response: Response<Body>, id: RequestId, path: String) -> Response<Body> {
-    let headers = response.headers_mut();
-    headers.insert(request_id::HEADER, id.header());
-    if headers.contains_key(STATUS) {
-        name_error(headers, &id, &path);
-        return response;
-    }
-    response.map(|body| Body::new(Named { inner: body, id, path }))
-}
-
-/// A response body whose error, if it ends with one, names its call.
-struct Named {
-    inner: Body,
-    id: RequestId,
-    path: String,
-}
-
-impl http_body::Body for Named {
-    type Data = <Body as http_body::Body>::Data;
-    type Error = <Body as http_body::Body>::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let Self { inner, id, path } = &mut *self;
-        let mut frame = ready!(Pin::new(inner).poll_frame(cx));
-        if let Some(Ok(frame)) = &mut frame
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            name_error(trailers, id, path);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-fn name_error(headers: &mut HeaderMap, id: &RequestId, path: &str) {
-    if headers.get(STATUS).is_none_or(|code| code == "0") {
-        return;
-    }
-    let Some(status) = Status::from_header_map(headers) else { return };
-    log(&status, id, path);
-    let mut details = status.get_error_details();
-    details.set_request_info(id.to_string(), "");
-    let named = Status::with_error_details(status.code(), status.message(), details);
-    let mut replaced = HeaderMap::new();
-    if named.add_header(&mut replaced).is_ok() {
-        headers.extend(replaced);
-    }
-}
-
-/// A node's own faults are for its operator; a caller's are not, unless one looks for them.
-fn log(status: &Status, id: &RequestId, path: &str) {
-    let (code, message) = (status.code(), status.message());
-    match code {
-        Code::Internal | Code::Unknown | Code::DataLoss => {
-            warn!(%id, path, ?code, message, "call failed");
-        }
-        _ => debug!(%id, path, ?code, message, "call refused"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use herd_edge::Refusals;
+    use tonic::Code;
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;

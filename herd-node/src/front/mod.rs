@@ -2,6 +2,7 @@
 
 mod accept;
 mod access;
+mod call;
 mod connection;
 mod deadline;
 mod guard;

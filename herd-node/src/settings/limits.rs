@@ -33,6 +33,11 @@ pub struct LimitSettings {
     #[serde(deserialize_with = "scalar")]
     pub max_request_bytes: Option<String>,
 
+    /// Largest answer to a client, in bytes [default: 1048576]
+    #[arg(long, env = "HERD_MAX_RESPONSE_BYTES", value_name = "BYTES")]
+    #[serde(deserialize_with = "scalar")]
+    pub max_response_bytes: Option<String>,
+
     /// Most clients that reports may bring into the table [default: 10000000]
     #[arg(long, env = "HERD_MAX_CLIENTS", value_name = "N")]
     #[serde(deserialize_with = "scalar")]
@@ -69,6 +74,7 @@ impl LimitSettings {
             max_streams: self.max_streams.or(other.max_streams),
             max_in_flight: self.max_in_flight.or(other.max_in_flight),
             max_request_bytes: self.max_request_bytes.or(other.max_request_bytes),
+            max_response_bytes: self.max_response_bytes.or(other.max_response_bytes),
             max_clients: self.max_clients.or(other.max_clients),
             max_client_rate: self.max_client_rate.or(other.max_client_rate),
             max_connection_rate: self.max_connection_rate.or(other.max_connection_rate),

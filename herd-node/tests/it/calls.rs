@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use herd_edge::Reason;
 use herd_node::Node;
 use herd_proto::v1::{GetRequest, ReportStreamRequest, WatchRequest};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_types::StatusExt as _;
 
-use crate::support::{config, locations, report, start};
+use crate::support::{channel, config, locations, report, start};
 
 /// Long enough for a busy machine to open a stream.
 const SHORT: Duration = Duration::from_millis(400);
@@ -68,6 +72,25 @@ async fn a_good_answer_has_a_name_too() {
 }
 
 #[tokio::test]
+async fn reflection_can_be_switched_off() {
+    for on in [true, false] {
+        let mut settings = config("Bailey", &[]);
+        settings.reflection = on;
+        let node = Node::start(settings).await.unwrap();
+        let mut client = ServerReflectionClient::new(channel(node.address()).await);
+        let list = ServerReflectionRequest {
+            message_request: Some(MessageRequest::ListServices(String::new())),
+            ..ServerReflectionRequest::default()
+        };
+        let answer = client.server_reflection_info(tokio_stream::iter([list])).await;
+        match answer {
+            Ok(answer) => assert!(on && answer.into_inner().message().await.unwrap().is_some()),
+            Err(status) => assert_eq!((on, status.code()), (false, Code::Unimplemented)),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_call_too_many_is_shed_with_the_time_to_come_back() {
     let mut settings = config("Bailey", &[]);
     settings.limits.max_in_flight = 0;
@@ -76,4 +99,5 @@ async fn a_call_too_many_is_shed_with_the_time_to_come_back() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     let retry = status.get_error_details().retry_info().unwrap().retry_delay;
     assert_eq!(retry, Some(Duration::from_millis(200)));
+    assert_eq!(node.refusals().of(Reason::InFlight), 1);
 }

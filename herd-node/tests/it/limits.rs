@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use herd_edge::Reason;
 use herd_node::Node;
 use herd_proto::v1::{ReportStreamRequest, WatchRequest};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -157,12 +159,67 @@ async fn one_connection_too_many_is_closed_and_links_stay() {
     let node = Node::start(settings).await.unwrap();
     let mut first = locations(&node).await;
     assert!(first.report(report("kiwi")).await.is_ok());
-    let mut second = tokio::net::TcpStream::connect(node.address()).await.unwrap();
-    let mut byte = [0];
-    let ended = tokio::io::AsyncReadExt::read(&mut second, &mut byte).await;
-    assert!(matches!(ended, Ok(0) | Err(_)));
+    let mut second = TcpStream::connect(node.address()).await.unwrap();
+    assert!(matches!(second.read(&mut [0]).await, Ok(0) | Err(_)));
     assert_eq!(node.refusals().of(Reason::Connections), 1);
     assert!(first.report(report("kiwi")).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_address_has_its_share_of_connections() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_connections_per_address = 1;
+    let node = Node::start(settings).await.unwrap();
+    let mut first = locations(&node).await;
+    assert!(first.report(report("kiwi")).await.is_ok());
+    let mut second = TcpStream::connect(node.address()).await.unwrap();
+    assert!(matches!(second.read(&mut [0]).await, Ok(0) | Err(_)));
+    assert_eq!(node.refusals().of(Reason::ConnectionsPerAddress), 1);
+    assert!(first.report(report("kiwi")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_stream_too_many_on_a_connection_waits_until_another_ends() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_streams = 1;
+    let node = Node::start(settings).await.unwrap();
+    let client = locations(&node).await;
+    let watch = client.clone().watch(WatchRequest::default()).await.unwrap();
+    let mut second = client.clone();
+    let mut waiting = std::pin::pin!(second.report(report("kiwi")));
+    let brief = Duration::from_millis(200);
+    assert!(tokio::time::timeout(brief, waiting.as_mut()).await.is_err(), "it did not wait");
+    assert!(locations(&node).await.report(report("moa")).await.is_ok(), "others wait, too");
+    drop(watch);
+    assert!(waiting.await.is_ok());
+}
+
+#[tokio::test]
+async fn messages_longer_than_is_set_are_refused_both_ways_and_counted() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_request_bytes = 4096;
+    settings.limits.max_response_bytes = 4096;
+    let node = Node::start(settings).await.unwrap();
+    let mut client = locations(&node).await;
+    let long = |count: usize| ReportStreamRequest {
+        reports: (0..count).map(|n| report(&format!("{n}{}", "x".repeat(900)))).collect(),
+    };
+    let messages = tokio_stream::iter([long(5)]);
+    let mut answers = client.report_stream(messages).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(node.refusals().of(Reason::MessageBytes), 1);
+
+    let messages = tokio_stream::iter([long(3), long(4)]);
+    let mut answers = client.report_stream(messages).await.unwrap().into_inner();
+    while answers.message().await.unwrap().is_some() {}
+    let mut other = report("y");
+    other.client_id = "y".repeat(1000);
+    client.report(other).await.unwrap();
+    let all = WatchRequest { include_current: true, ..WatchRequest::default() };
+    let mut changes = client.watch(all).await.unwrap().into_inner();
+    assert_eq!(changes.message().await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(node.refusals().of(Reason::MessageBytes), 2);
+    assert!(client.report(report("kiwi")).await.is_ok());
 }
 
 #[tokio::test]

@@ -1,0 +1,109 @@
+//! Names a call: in its answer, in the details of its error and in the log.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderMap, Response};
+use http_body::{Frame, SizeHint};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+use tracing::{Span, debug, debug_span, warn};
+
+use super::guard::Guard;
+use super::request_id::{self, RequestId};
+
+/// Where gRPC says how a call ended.
+const STATUS: &str = "grpc-status";
+
+/// One call.
+pub(super) struct Call {
+    id: RequestId,
+    path: String,
+    guard: Arc<Guard>,
+}
+
+impl Call {
+    /// Takes its name from the headers, if there is one.
+    pub(super) fn new(path: &str, headers: &HeaderMap, guard: &Arc<Guard>) -> Self {
+        Self { id: RequestId::of(headers), path: path.into(), guard: Arc::clone(guard) }
+    }
+
+    /// What is logged of it stands in here.
+    pub(super) fn span(&self) -> Span {
+        debug_span!("call", id = %self.id, path = self.path)
+    }
+
+    /// Puts the call's name into its response, and into the error with which that begins or ends.
+    pub(super) fn named(self, mut response: Response<Body>) -> Response<Body> {
+        let headers = response.headers_mut();
+        headers.insert(request_id::HEADER, self.id.header());
+        if headers.contains_key(STATUS) {
+            self.name_error(headers);
+            return response;
+        }
+        response.map(|body| Body::new(Named { inner: body, call: self }))
+    }
+
+    fn name_error(&self, headers: &mut HeaderMap) {
+        if headers.get(STATUS).is_none_or(|code| code == "0") {
+            return;
+        }
+        let Some(status) = Status::from_header_map(headers) else { return };
+        self.log(&status);
+        self.guard.count(&status);
+        let mut details = status.get_error_details();
+        details.set_request_info(self.id.to_string(), "");
+        let named = Status::with_error_details(status.code(), status.message(), details);
+        let mut replaced = HeaderMap::new();
+        if named.add_header(&mut replaced).is_ok() {
+            headers.extend(replaced);
+        }
+    }
+
+    /// A node's own faults are for its operator; a caller's are not, unless one looks for them.
+    fn log(&self, status: &Status) {
+        let Self { id, path, .. } = self;
+        let (code, message) = (status.code(), status.message());
+        match code {
+            Code::Internal | Code::Unknown | Code::DataLoss => {
+                warn!(%id, path, ?code, message, "call failed");
+            }
+            _ => debug!(%id, path, ?code, message, "call refused"),
+        }
+    }
+}
+
+/// A response body whose error, if it ends with one, names its call.
+struct Named {
+    inner: Body,
+    call: Call,
+}
+
+impl http_body::Body for Named {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let Self { inner, call } = &mut *self;
+        let mut frame = ready!(Pin::new(inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            call.name_error(trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
