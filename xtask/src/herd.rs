@@ -48,10 +48,24 @@ pub(crate) struct Herd {
 
 /// Memory that a process holds, in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    kibibytes(pid, "VmRSS:")
+}
+
+/// The most that it has held since [`forget_peak`], in bytes.
+pub(crate) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
+    kibibytes(pid, "VmHWM:")
+}
+
+/// Lets the kernel note a process's peak anew.
+pub(crate) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").context("cannot clear the peak")
+}
+
+fn kibibytes(pid: u32, key: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.context("the kernel tells no VmRSS")? * 1024)
+    Ok(kib.with_context(|| format!("the kernel tells no {key}"))? * 1024)
 }
 
 #[derive(Debug)]
@@ -161,6 +175,11 @@ impl Herd {
 
     /// Starts a node's process. Returns at once; the node answers a little later.
     pub(crate) fn start(&mut self, node: usize) -> anyhow::Result<()> {
+        self.start_with(node, &[])
+    }
+
+    /// The same with flags of one's own.
+    pub(crate) fn start_with(&mut self, node: usize, flags: &[&str]) -> anyhow::Result<()> {
         let directory = self.directory.path().to_owned();
         let Node { name, process, .. } = &mut self.nodes[node];
         ensure!(process.is_none(), "{name} runs already");
@@ -178,7 +197,8 @@ impl Herd {
             .arg("--name")
             .arg(*name)
             .arg("--herd-file")
-            .arg(directory.join(format!("{name}.toml")));
+            .arg(directory.join(format!("{name}.toml")))
+            .args(flags);
         if let Some(level) = &self.ack_level {
             command.arg("--data-dir").arg(directory.join(format!("{name}.data")));
             command.arg("--ack-level").arg(level);
@@ -230,7 +250,8 @@ impl Herd {
         kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name(node)))
     }
 
-    fn pid(&self, node: usize) -> anyhow::Result<u32> {
+    /// The number of a node's process.
+    pub(crate) fn pid(&self, node: usize) -> anyhow::Result<u32> {
         let Node { name, process, .. } = &self.nodes[node];
         process.as_ref().and_then(Child::id).with_context(|| format!("{name} does not run"))
     }
@@ -254,6 +275,20 @@ impl Herd {
             if let Some(status) = child.try_wait()? {
                 let name = self.nodes[node].name;
                 bail!("{name} ended by itself: {status}\n{}", self.log_tail(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails when anything that logs into the directory has panicked, if only in one task.
+    pub(crate) fn check_no_panic(&self) -> anyhow::Result<()> {
+        for entry in fs::read_dir(self.directory())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                let log = fs::read(&path)?;
+                let log = String::from_utf8_lossy(&log);
+                let panic = log.lines().find(|line| line.contains("panicked at"));
+                ensure!(panic.is_none(), "{}: {}", path.display(), panic.unwrap_or_default());
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Shows that the herd keeps what it promises: `cargo xtask torture` breaks real processes and
 //! compares what was acknowledged with what is held; `cargo xtask measure` times repair, restart
-//! and bad neighbours; `cargo xtask hostile` sets bad callers on it. `docs/reliability.md` holds what came of it.
+//! and bad neighbours; `cargo xtask hostile` sets bad callers on it. `docs/reliability.md` holds what
+//! came of it.
 
 mod check;
 mod herd;
@@ -41,7 +42,7 @@ enum Task {
     Torture(torture::Args),
     /// Times catching up, restart, repair, and what a bad neighbour costs
     Measure(measure::Args),
-    /// Sets thousands of slow clients and random bytes on a gateway and a node
+    /// Sets slow clients, callers that mean harm and random bytes on a gateway and a node
     Hostile(hostile::Args),
 }
 

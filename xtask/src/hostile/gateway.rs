@@ -17,20 +17,23 @@ use crate::herd::{POLL, START_LIMIT, beside_this, free_port};
 pub(super) struct Gateway {
     process: Child,
     pub(super) address: SocketAddr,
+    /// Where it serves operators.
+    pub(super) admin: SocketAddr,
 }
 
 impl Gateway {
     /// Starts one for the node at `node`, with its log in `directory`.
     pub(super) async fn start(node: SocketAddr, directory: &Path) -> anyhow::Result<Self> {
-        let listener = free_port().await?;
-        let address = listener.local_addr()?;
-        drop(listener);
+        let (text, operators) = (free_port().await?, free_port().await?);
+        let (address, admin) = (text.local_addr()?, operators.local_addr()?);
+        drop((text, operators));
         let log = fs::File::create(directory.join("gateway.log"))?;
         let mut command = Command::new(beside_this("herd-gateway")?);
         for (variable, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {
             command.env_remove(variable);
         }
         command.arg("--upstream").arg(node.to_string()).arg("--listen").arg(address.to_string());
+        command.arg("--admin").arg(admin.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         let process = command.spawn().context("cannot run herd-gateway")?;
         let started = Instant::now();
@@ -38,7 +41,7 @@ impl Gateway {
             ensure!(started.elapsed() < START_LIMIT, "the gateway does not listen");
             sleep(POLL).await;
         }
-        Ok(Self { process, address })
+        Ok(Self { process, address, admin })
     }
 
     /// Memory that the process holds, in bytes.

@@ -1,20 +1,23 @@
-//! `cargo xtask hostile`: what text clients that mean harm cost a good one, and what random bytes
-//! do to each port.
+//! `cargo xtask hostile`: what text clients that mean harm cost a good one, how gRPC callers that
+//! mean harm fare, and what random bytes do to each port.
 
+mod calls;
 mod clients;
 mod gateway;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use herd_edge::raise_file_limit;
 use tokio::time::{Instant, sleep};
 
+use self::calls::Attack;
 use self::clients::{Crowd, noise, throughput};
 use self::gateway::Gateway;
-use crate::herd::{Herd, Plan};
+use crate::herd::{Herd, Plan, forget_peak, free_port, peak_bytes};
 use crate::measure::Figure;
 use crate::report::write_json;
 
@@ -33,7 +36,7 @@ const ROUNDS: usize = 3;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// How many slow text clients; each needs a file in two processes
+    /// How many slow text clients, 0 for none; each needs a file in two processes
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     clients: usize,
 
@@ -63,10 +66,18 @@ pub(crate) async fn run(
         args.clients
     );
     let plan = Plan { names: &ALONE, friendships: &[], ack_level: None, program };
-    let mut herd = Herd::started(&plan).await?;
+    let mut herd = Herd::plan(&plan).await?;
+    let admin = free_port().await?.local_addr()?;
+    herd.start_with(0, &["--admin", &admin.to_string()])?;
+    herd.wait_until_linked().await?;
     let mut gateway = Gateway::start(herd.address(0), herd.directory()).await?;
-    let mut figures = crowd(&args, &mut gateway).await?;
-    figures.extend(random_bytes(&args, &mut herd, &mut gateway).await?);
+    let mut figures = Vec::new();
+    if args.clients > 0 {
+        figures.extend(crowd(&args, &mut gateway).await?);
+    }
+    figures.extend(calls(&mut herd).await?);
+    figures.extend(random_bytes(&args, &mut herd, admin, &mut gateway).await?);
+    herd.check_no_panic()?;
     write_json(json, &figures)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -99,22 +110,43 @@ async fn crowd(args: &Args, gateway: &mut Gateway) -> anyhow::Result<Vec<Figure>
     ])
 }
 
+async fn calls(herd: &mut Herd) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for attack in Attack::ALL {
+        let pid = herd.pid(0)?;
+        forget_peak(pid)?;
+        let before = herd.resident_bytes(0)?;
+        attack.run(herd.address(0)).await.context(attack.name())?;
+        herd.check_alive()?;
+        let grown = peak_bytes(pid)?.saturating_sub(before) as f64 / f64::from(1 << 20);
+        figures.push(Figure::new(format!("{}: memory, most", attack.name()), grown, "MiB"));
+    }
+    Ok(figures)
+}
+
 async fn random_bytes(
     args: &Args,
     herd: &mut Herd,
+    admin: SocketAddr,
     gateway: &mut Gateway,
 ) -> anyhow::Result<Vec<Figure>> {
-    let lasts = Duration::from_secs(args.noise);
+    let (lasts, seed) = (Duration::from_secs(args.noise), args.seed);
     let before = herd.resident_bytes(0)? + gateway.resident_bytes()?;
-    let grpc = noise(herd.address(0), &[b"", HTTP_2], args.seed, lasts);
-    let text = noise(gateway.address, &[b"", b"IAMAT ", b"WHATSAT kiwi "], args.seed, lasts);
-    let (grpc, text) = tokio::join!(grpc, text);
+    let http = [&b""[..], b"GET /metrics HTTP/1.1\r\n", b"POST /"];
+    let grpc = noise(herd.address(0), &[b"", HTTP_2], seed, lasts);
+    let text = noise(gateway.address, &[b"", b"IAMAT ", b"WHATSAT kiwi "], seed, lasts);
+    let ours = noise(admin, &http, seed, lasts);
+    let theirs = noise(gateway.admin, &http, seed, lasts);
+    let (grpc, text, ours, theirs) = tokio::join!(grpc, text, ours, theirs);
     herd.check_alive()?;
     gateway.check_alive()?;
     let still = throughput(gateway.address, Duration::from_secs(1)).await?;
     let grown = (herd.resident_bytes(0)? + gateway.resident_bytes()?) as f64 - before as f64;
     let mut figures = Vec::new();
-    for (port, (connections, bytes)) in [("gRPC", grpc), ("text", text)] {
+    let ports =
+        [("gRPC", grpc), ("text", text), ("node's admin", ours), ("gateway's admin", theirs)];
+    for (port, (connections, bytes)) in ports {
+        ensure!(connections > 0, "nobody reached the {port} port");
         let name = |what| format!("random bytes at the {port} port: {what}");
         figures.push(Figure::new(name("connections"), connections as f64, ""));
         figures.push(Figure::new(name("sent"), bytes as f64 / 1e6, "MB"));
