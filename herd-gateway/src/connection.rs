@@ -39,7 +39,8 @@ pub(crate) struct Connection {
     port: Arc<Port>,
     decoder: Decoder,
     out: Vec<u8>,
-    /// Whether the last reading ended at its limit, so that more may be there already.
+    /// Whether the last reading ended at its limit, or there was none yet, so that more may be there
+    /// already.
     more: bool,
     /// Lines that have ended.
     lines: u32,
@@ -71,7 +72,8 @@ impl Connection {
     pub(crate) fn new(id: u64, stream: Stream, port: Arc<Port>) -> Self {
         let decoder = Decoder::new(port.limits.max_line_bytes);
         let pace = port.limits.max_line_rate.map(Pace::new);
-        Self { id, stream, port, decoder, out: Vec::new(), more: false, lines: 0, pace }
+        let more = stream.may_hold_text();
+        Self { id, stream, port, decoder, out: Vec::new(), more, lines: 0, pace }
     }
 
     /// Answers until the client has sent everything or is gone, or until `stop`; then what was

@@ -16,6 +16,12 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Whether text may be there that [`Stream::readable`] does not wait for: what came with the end
+    /// of the handshake.
+    pub(crate) fn may_hold_text(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Waits until something has arrived, or has been there since before. For a stream in TLS
     /// that may be no text yet; text that was decrypted already is not waited for, so all of it
     /// must have been read.

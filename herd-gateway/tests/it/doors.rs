@@ -1,5 +1,6 @@
 //! What stands before the first line: TLS, and a balancer's word for whom it speaks.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use herd_edge::testing::TestCa;
 use herd_gateway::{Config, Limits};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -61,6 +62,25 @@ async fn text_clients_may_speak_tls_and_then_must() {
     let _ = in_time("the end", plain.0.read_to_end(&mut answer)).await;
     assert!(!answer.starts_with(b"AT"));
     eventually("counted", || gateway.refusals().of(Reason::Handshake) == 1).await;
+}
+
+#[tokio::test]
+async fn text_that_comes_with_the_end_of_the_handshake_is_answered() {
+    let ca = TestCa::new("text");
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let mut config = named(node.address);
+    config.text_tls = ca.files("text", &["text.example"]).pair;
+    let (_gateway, address) = start(config).await;
+    let name = ServerName::try_from("text.example").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    // In one packet with the client's last word of the handshake, as many clients do.
+    let early = |session: &mut ClientConnection| {
+        session.writer().write_all(iamat("kiwi").as_bytes()).unwrap();
+    };
+    let mut stream = connector(&ca).connect_with(name, stream, early).await.unwrap();
+    let mut answer = vec![0; recorded("kiwi").len()];
+    in_time("an answer", stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(String::from_utf8(answer).unwrap(), recorded("kiwi"));
 }
 
 /// A header of version 2 for TCP over IPv4, from `client`.
