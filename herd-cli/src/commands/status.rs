@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -335,12 +336,15 @@ impl Answer for Herd {
             if let Some(error) = &node.error {
                 let _ = writeln!(text, "{}: {}", printable(&node.name), printable(error));
             }
-            if let Some(hint) = node.hint.iter().find(|_| node.state == REFUSED) {
-                let _ = writeln!(text, "{}: hint: {hint}", printable(&node.name));
-            }
             for trouble in node.status.iter().flat_map(StatusView::troubles) {
                 let _ = writeln!(text, "{}: {}", printable(&node.name), printable(&trouble));
             }
+        }
+        // Mostly the same for all.
+        let refused = self.nodes.iter().filter(|node| node.state == REFUSED);
+        let hints: BTreeSet<_> = refused.filter_map(|node| node.hint.as_ref()).collect();
+        for hint in hints {
+            let _ = writeln!(text, "hint: {hint}");
         }
         text + &self.verdict() + "\n"
     }

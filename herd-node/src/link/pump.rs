@@ -209,12 +209,15 @@ pub(super) fn describe(status: &Status) -> String {
     format!("{}: {}", status.code(), with_causes(status.message(), status))
 }
 
-/// An error's `message` and what caused it.
+/// An error's `message` and what caused it; some wrappers say only what their cause says.
 pub(super) fn with_causes(message: &str, error: &dyn std::error::Error) -> String {
     let mut text = message.to_owned();
     let mut source = error.source();
     while let Some(cause) = source {
-        text = format!("{text}: {cause}");
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
         source = cause.source();
     }
     text
