@@ -1,9 +1,12 @@
 //! The client's end: dials, and makes sure of who answers.
 
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::Uri;
 use http::uri::Scheme;
 use hyper_util::rt::TokioIo;
@@ -22,18 +25,39 @@ use tower::service_fn;
 use crate::Tls;
 use crate::names::{self, AnyOf};
 
+/// Finds the addresses of a host, in place of the system: for those whose name servers are not the
+/// system's.
+pub type Lookup =
+    Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+
 /// Opens gRPC connections to one server: in plain text, or with TLS.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Dialler {
     tls: Option<Arc<Tls>>,
     /// Names other than the host's under which the server may be known.
     also: Vec<String>,
+    lookup: Option<Lookup>,
+}
+
+impl fmt::Debug for Dialler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialler")
+            .field("tls", &self.tls)
+            .field("also", &self.also)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Dialler {
     /// Opens connections with `tls`, or in plain text without.
     pub fn new(tls: Option<Arc<Tls>>) -> Self {
-        Self { tls, also: Vec::new() }
+        Self { tls, also: Vec::new(), lookup: None }
+    }
+
+    /// The same, with hosts found by `lookup` if there is one.
+    #[must_use]
+    pub fn finding_hosts_by(self, lookup: Option<Lookup>) -> Self {
+        Self { lookup, ..self }
     }
 
     /// The same for a server whose certificate may be for `name` instead of its host: a node is
@@ -55,11 +79,15 @@ impl Dialler {
     /// # Cancel safety
     /// Dropping the future closes the connection.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, transport::Error> {
-        match &self.tls {
-            None => endpoint.connect().await,
-            Some(tls) => {
-                let (tls, also) = (Arc::clone(tls), self.also.clone());
-                let open = move |uri| open(Arc::clone(&tls), also.clone(), uri);
+        match (&self.tls, &self.lookup) {
+            (None, None) => endpoint.connect().await,
+            (None, Some(lookup)) => {
+                let lookup = Arc::clone(lookup);
+                let open = move |uri| open_plain(Arc::clone(&lookup), uri);
+                endpoint.connect_with_connector(service_fn(open)).await
+            }
+            (Some(tls), lookup) => {
+                let open = opener(tls, &self.also, lookup.as_ref());
                 with_https(endpoint).connect_with_connector(service_fn(open)).await
             }
         }
@@ -70,8 +98,7 @@ impl Dialler {
         match &self.tls {
             None => endpoint.connect_lazy(),
             Some(tls) => {
-                let (tls, also) = (Arc::clone(tls), self.also.clone());
-                let open = move |uri| open(Arc::clone(&tls), also.clone(), uri);
+                let open = opener(tls, &self.also, self.lookup.as_ref());
                 with_https(endpoint).connect_with_connector_lazy(service_fn(open))
             }
         }
@@ -88,20 +115,51 @@ fn with_https(endpoint: &Endpoint) -> Endpoint {
     }
 }
 
+/// Opens TLS connections with what a dialler has.
+fn opener(
+    tls: &Arc<Tls>,
+    also: &[String],
+    lookup: Option<&Lookup>,
+) -> impl Fn(Uri) -> BoxFuture<'static, io::Result<TokioIo<TlsStream<TcpStream>>>> + Clone + use<> {
+    let (tls, also, lookup) = (Arc::clone(tls), also.to_vec(), lookup.cloned());
+    move |uri| Box::pin(open(Arc::clone(&tls), also.clone(), lookup.clone(), uri))
+}
+
+async fn open_plain(lookup: Lookup, uri: Uri) -> io::Result<TokioIo<TcpStream>> {
+    let (host, port) = host_and_port(&uri)?;
+    Ok(TokioIo::new(connect(Some(&lookup), host, port).await?))
+}
+
+async fn connect(lookup: Option<&Lookup>, host: String, port: u16) -> io::Result<TcpStream> {
+    let stream = match lookup {
+        None => TcpStream::connect((host, port)).await?,
+        Some(lookup) => TcpStream::connect(&*lookup(host, port).await?).await?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn host_and_port(uri: &Uri) -> io::Result<(String, u16)> {
+    let authority = uri.authority().ok_or_else(|| invalid("no host"))?;
+    let port = authority.port_u16().ok_or_else(|| invalid("no port"))?;
+    Ok((names::host(authority.as_str()).to_owned(), port))
+}
+
+fn invalid(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, problem.to_owned())
+}
+
 async fn open(
     tls: Arc<Tls>,
     also: Vec<String>,
+    lookup: Option<Lookup>,
     uri: Uri,
 ) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-    let invalid = |problem: &str| io::Error::new(io::ErrorKind::InvalidInput, problem.to_owned());
-    let authority = uri.authority().ok_or_else(|| invalid("no host"))?;
-    let port = authority.port_u16().ok_or_else(|| invalid("no port"))?;
-    let host = names::host(authority.as_str()).to_owned();
+    let (host, port) = host_and_port(&uri)?;
     let accepted = AnyOf::of([&*host].into_iter().chain(also.iter().map(String::as_str)));
     let config = tls.client(accepted).ok_or_else(|| invalid("no CA to check the server by"))?;
     let name = ServerName::try_from(host.clone()).map_err(|_| invalid("bad host name"))?;
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
+    let stream = connect(lookup.as_ref(), host, port).await?;
     Ok(TokioIo::new(TlsConnector::from(config).connect(name, stream).await?))
 }
 

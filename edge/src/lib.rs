@@ -19,7 +19,7 @@ pub mod testing;
 mod tls;
 
 pub use bearer::{Bearer, BearerError, Hidden};
-pub use connect::{Dialler, wants_tls};
+pub use connect::{Dialler, Lookup, wants_tls};
 pub use doors::{Doors, Place};
 pub use error::{TlsError, is_refused};
 pub use file_limit::raise_file_limit;

@@ -42,6 +42,14 @@ pub fn of_node(name: &str, address: &str) -> AnyOf {
     AnyOf::of([name].into_iter().chain(host))
 }
 
+/// The labels that a certificate's DNS names have right below `domain`, `*` among them.
+pub fn labels_under(domain: &str, certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return Vec::new() };
+    let names = certificate.valid_dns_names().filter_map(|name| name.split_once('.'));
+    let below = names.filter(|(_, parent)| parent.eq_ignore_ascii_case(domain));
+    below.map(|(label, _)| label.to_owned()).collect()
+}
+
 /// That a certificate is for somebody else.
 pub(crate) fn wrong_name() -> rustls::Error {
     CertificateError::NotValidForName.into()
@@ -62,6 +70,14 @@ mod tests {
         assert!(node.is_borne_by(&certificate(&["bailey"])));
         assert!(node.is_borne_by(&certificate(&["*.herd.svc"])));
         assert!(!node.is_borne_by(&certificate(&["Bona", "herd.svc", "bailey.example"])));
+    }
+
+    #[test]
+    fn only_names_right_below_a_domain_speak_for_its_nodes() {
+        let labels = |names: &[&str]| labels_under("peers.herd.svc", &certificate(names));
+        assert_eq!(labels(&["node-0.Peers.herd.svc", "peers.herd.svc"]), ["node-0"]);
+        assert_eq!(labels(&["a.node-0.peers.herd.svc", "node-0.peers.herd", "node-0"]), [""; 0]);
+        assert_eq!(labels(&["*.peers.herd.svc"]), ["*"]);
     }
 
     #[test]

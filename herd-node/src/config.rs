@@ -1,7 +1,7 @@
 //! What was meant: a configuration that cannot hold nonsense, so that nothing downstream checks
 //! again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -34,6 +34,54 @@ const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// What a power cut may cost where answers do not wait for the disk; the usual second.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often DNS is asked who belongs to the herd: a newcomer is somebody's friend in half of it, and
+/// a name server does not notice.
+const PEERS_REFRESH: Duration = Duration::from_secs(5);
+
+/// The least of it: more would be no use to anybody, and a burden to the name server.
+const MIN_PEERS_REFRESH: Duration = Duration::from_millis(50);
+
+/// Where a node serves that no herd file knows: on all interfaces, as in a container.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 50051);
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9100);
+
+/// How friends are found by DNS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeersDns {
+    /// Where the SRV records are; each names one node by the first label of its target.
+    pub name: String,
+    /// The name server; `None` for the system's.
+    pub server: Option<SocketAddr>,
+    /// How often it is asked.
+    pub refresh: Duration,
+}
+
+impl PeersDns {
+    /// Whether SRV records can be at `name`: RFC 2782 puts them at `_service._proto.name`.
+    fn check(name: &str) -> Result<(), &'static str> {
+        let mut labels = name.trim_end_matches('.').split('.');
+        let sound = |label: &str| (1..=63).contains(&label.len()) && label.is_ascii();
+        let service = labels.by_ref().take(2).filter(|label| label.starts_with('_')).count();
+        let host: Vec<_> = labels.collect();
+        if name.len() <= 253 && service == 2 && !host.is_empty() && host.into_iter().all(sound) {
+            Ok(())
+        } else {
+            Err("must be a name of SRV records such as _grpc._tcp.herd-node-peers")
+        }
+    }
+
+    /// The domain in which the nodes' hosts are: the name without the labels of port and protocol.
+    pub fn domain(&self) -> &str {
+        let mut rest = &*self.name;
+        while let Some((label, above)) = rest.split_once('.')
+            && label.starts_with('_')
+        {
+            rest = above;
+        }
+        rest.trim_end_matches('.')
+    }
+}
+
 /// What a node does.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -47,6 +95,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// The nodes to keep links with: name, and host and port.
     pub friends: Vec<(NodeName, String)>,
+    /// How more are found; with it, those of the herd file count for nothing.
+    pub peers_dns: Option<PeersDns>,
     /// How far ahead of the node's clock a report may be.
     pub max_future: Duration,
     /// How long a record is kept after its origin took it; `None` keeps all for ever. Forgotten
@@ -91,7 +141,12 @@ impl Config {
             reader.read("max_future", settings.max_future.as_deref(), MAX_FUTURE, duration);
         let retention =
             reader.read("retention", settings.retention.as_deref(), Some(RETENTION), retention);
-        let admin = topology.node(name).and_then(|node| node.admin);
+        let node = topology.node(name);
+        let peers_dns = read_peers_dns(&mut reader, &settings);
+        let admin = match node {
+            Some(node) => node.admin,
+            None => peers_dns.as_ref().map(|_| ADMIN),
+        };
         let admin = reader.read("admin", settings.admin.as_deref(), admin, admin_address);
         let drain_grace =
             reader.read("drain_grace", settings.drain_grace.as_deref(), DRAIN_GRACE, duration);
@@ -106,19 +161,22 @@ impl Config {
         let places = PlacesConfig::from_settings(&settings.places)
             .map_err(|wrong| problems.extend(wrong))
             .ok();
-        let node = topology.node(name);
-        if node.is_none() {
+        if node.is_none() && peers_dns.is_none() {
             let names = topology.names();
             problems.add(format_args!("name: {name} is not in the herd file, which names {names}"));
         }
-        let (Some(node), Some(places)) = (node, places) else { return Err(problems) };
-        let friends = topology.nodes.iter().filter(|other| node.friends.contains(&other.name));
+        let Some(places) = places else { return Err(problems) };
+        let is_friend = |other: &NodeName| {
+            peers_dns.is_none() && node.is_some_and(|node| node.friends.contains(other))
+        };
+        let friends = topology.nodes.iter().filter(|other| is_friend(&other.name));
         let config = Self {
             name: name.clone(),
             cluster: topology.cluster.clone(),
-            listen: node.listen,
+            listen: node.map_or(LISTEN, |node| node.listen),
             admin,
             friends: friends.map(|friend| (friend.name.clone(), friend.address.clone())).collect(),
+            peers_dns,
             max_future,
             retention,
             drain_grace,
@@ -141,6 +199,41 @@ impl Config {
     /// Where what outlives the node is kept, if anything does.
     pub(crate) fn data_dir(&self) -> Option<&Path> {
         self.data.as_ref().map(|data| &*data.directory)
+    }
+}
+
+fn read_peers_dns(reader: &mut Reader<'_>, settings: &Settings) -> Option<PeersDns> {
+    let refresh = reader.read(
+        "peers_refresh",
+        settings.peers_refresh.as_deref(),
+        PEERS_REFRESH,
+        peers_refresh,
+    );
+    let server = settings.dns_server.as_deref().map(|text| text.parse().ok());
+    if server == Some(None) {
+        let text = settings.dns_server.as_deref().unwrap_or_default();
+        reader.problems.add(format_args!("dns_server: must be IP:PORT, got {text:?}"));
+    }
+    let name = settings.peers_dns.as_deref().filter(|name| !name.is_empty());
+    let name = name.map(|name| (name, PeersDns::check(name)));
+    match name {
+        Some((name, Ok(()))) => {
+            Some(PeersDns { name: name.into(), server: server.flatten(), refresh })
+        }
+        Some((name, Err(rule))) => {
+            reader.problems.add(format_args!("peers_dns: {rule}, got {name:?}"));
+            None
+        }
+        None => {
+            for (key, value) in
+                [("peers_refresh", &settings.peers_refresh), ("dns_server", &settings.dns_server)]
+            {
+                if value.is_some() {
+                    reader.problems.add(format_args!("{key}: needs peers_dns"));
+                }
+            }
+            None
+        }
     }
 }
 
@@ -187,6 +280,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         return Err("must be at most 10 years".into());
     }
     Ok(duration)
+}
+
+fn peers_refresh(text: &str) -> Result<Duration, String> {
+    let refresh = duration(text)?;
+    if refresh < MIN_PEERS_REFRESH {
+        return Err("must be at least 50ms".into());
+    }
+    Ok(refresh)
 }
 
 fn retention(text: &str) -> Result<Option<Duration>, String> {
@@ -274,6 +375,44 @@ mod tests {
             let shown = kept(Some(wrong)).unwrap_err().to_string();
             assert!(shown.contains("retention: must be"), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_node_that_dns_names_needs_no_herd_file_and_heeds_none() {
+        let dns = |name: &str| Settings { peers_dns: Some(name.into()), ..Settings::default() };
+        let peers = "_grpc._tcp.herd-node-peers.herd.svc";
+        let config = Config::new(&Topology::seed(), &name("herd-node-7"), dns(peers)).unwrap();
+        assert_eq!((config.listen, config.admin), (LISTEN, Some(ADMIN)));
+        let found = config.peers_dns.unwrap();
+        assert_eq!((found.refresh, found.domain()), (PEERS_REFRESH, "herd-node-peers.herd.svc"));
+        let config = Config::new(&Topology::seed(), &name("Clark"), dns(peers)).unwrap();
+        assert_eq!(config.listen, "127.0.0.1:50054".parse().unwrap());
+        assert_eq!(config.friends, [], "the file's friends count for nothing");
+        let file = format!("[node]\npeers_dns='{peers}'");
+        let herd = Topology::parse(&file).unwrap();
+        assert!(Config::new(&herd, &name("herd-node-0"), Settings::default()).is_ok());
+    }
+
+    #[test]
+    fn names_that_srv_records_cannot_have_are_refused() {
+        let long = format!("_grpc._tcp.{}", "a".repeat(64));
+        for wrong in ["herd-node-peers", "_grpc.herd", "_grpc._tcp", "_grpc._tcp.a..b", &long] {
+            let settings = Settings {
+                peers_dns: Some(wrong.into()),
+                peers_refresh: Some("1ms".into()),
+                dns_server: Some("localhost".into()),
+                ..Settings::default()
+            };
+            let wrong = Config::new(&topology(""), &name("a"), settings).unwrap_err().to_string();
+            for part in
+                ["peers_dns: must be a name", "at least 50ms", "dns_server: must be IP:PORT"]
+            {
+                assert!(wrong.contains(part), "{part} not in {wrong}");
+            }
+        }
+        let alone = Settings { dns_server: Some("127.0.0.1:53".into()), ..Settings::default() };
+        let wrong = Config::new(&topology(""), &name("a"), alone).unwrap_err().to_string();
+        assert!(wrong.contains("dns_server: needs peers_dns"), "{wrong}");
     }
 
     #[test]

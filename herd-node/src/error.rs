@@ -30,6 +30,9 @@ pub enum Error {
     /// The file of tokens cannot be used. Nothing was started.
     #[error("tokens_file: {0}")]
     Tokens(#[from] TokensError),
+    /// DNS cannot be asked. Nothing was started.
+    #[error("peers_dns: {0}")]
+    Dns(String),
     /// The reflection service could not be built from the compiled-in descriptors: a bug.
     #[error("cannot build reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),

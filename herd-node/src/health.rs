@@ -15,10 +15,10 @@ use crate::shared::{Shared, Waker};
 
 /// The names under which readiness can be asked: the whole server's, and an own one so that a
 /// kubelet can tell it from liveness.
-const READINESS: [&str; 2] = ["", "readiness"];
+pub const READINESS: [&str; 2] = ["", "readiness"];
 
 /// Serving for as long as the process can answer at all.
-const LIVENESS: &str = "liveness";
+pub const LIVENESS: &str = "liveness";
 
 /// Serving while the disk takes records, and where there is no data directory. A node whose disk
 /// fails stays ready: it goes on without.

@@ -8,6 +8,7 @@
 pub mod config;
 pub mod durability;
 pub mod front;
+pub mod health;
 pub mod herd;
 pub mod limits;
 pub mod link;
@@ -18,9 +19,10 @@ pub mod shared;
 pub mod store;
 pub mod telemetry;
 
+mod discovery;
+mod dns;
 mod error;
 mod expiry;
-mod health;
 mod metrics;
 mod node;
 mod shutdown;

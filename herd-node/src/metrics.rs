@@ -104,6 +104,7 @@ impl Collector for NodeCollector {
         holdings(&mut to, &snapshot)?;
         links(&mut to, &snapshot)?;
         records(&mut to, &snapshot)?;
+        self.dns(&mut to)?;
         self.edge(&mut to)?;
         self.store(&mut to)
     }
@@ -179,6 +180,21 @@ fn records(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
 }
 
 impl NodeCollector {
+    fn dns(&self, to: &mut Sampler<'_>) -> fmt::Result {
+        let Some(findings) = &self.facts.findings else { return Ok(()) };
+        let found = findings.now();
+        let help = "Nodes that DNS has named and that are not let go of, this one included";
+        to.gauge("herd_dns_members", help, found.members as f64)?;
+        let outcomes = [
+            ("whole", found.whole),
+            ("partial", found.partial),
+            ("empty", found.empty),
+            ("failed", found.failed),
+        ];
+        let outcomes = outcomes.map(|(outcome, count)| ([("outcome", outcome)], count as f64));
+        to.counters("herd_dns_lookups", "Questions for the herd's nodes, by outcome", outcomes)
+    }
+
     fn edge(&self, to: &mut Sampler<'_>) -> fmt::Result {
         let refusals = self.facts.refusals.iter();
         let refusals = refusals.map(|(reason, count)| ([("reason", reason.label())], count as f64));

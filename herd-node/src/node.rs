@@ -27,14 +27,16 @@ use tonic::transport::server::Connected;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::durability::Durability;
+use crate::discovery::{Discovery, Findings};
+use crate::dns::Dns;
+use crate::durability::{Durability, Writer};
 use crate::error::Error;
 use crate::expiry;
-use crate::front::{Acceptor, Access, FrontLayer, Guard, Tokens};
+use crate::front::{Acceptor, Access, FrontLayer, Guard, Nodes, Tokens};
 use crate::health::Health;
 use crate::herd::state::Identity;
 use crate::limits::Limits;
-use crate::link::{self, Connect, Way};
+use crate::link::{self, Connect, Friends, Way};
 use crate::metrics;
 use crate::places::Places;
 use crate::service::{
@@ -87,6 +89,8 @@ pub struct Node {
 #[derive(Debug, Default)]
 struct Edge {
     tls: Option<Arc<Tls>>,
+    /// Who names the herd's nodes, if it is not the herd file.
+    dns: Option<Arc<Dns>>,
     refusals: Arc<Refusals>,
 }
 
@@ -128,9 +132,16 @@ impl Node {
             refusals: Arc::clone(&refusals),
         };
         let (accepted, incoming) = mpsc::channel(ACCEPTED);
-        let edge = Edge { tls, refusals };
+        let dns = match &config.peers_dns {
+            None => None,
+            Some(peers) => {
+                let dns = Dns::new(&peers.name, peers.server).map_err(Error::Dns)?;
+                Some(Arc::new(dns))
+            }
+        };
+        let connect = link::over_tcp(tls.clone(), dns.as_ref().map(Dns::lookup));
+        let edge = Edge { tls, dns, refusals };
         let incoming = ReceiverStream::new(incoming);
-        let connect = link::over_tcp(edge.tls.clone());
         let mut node = Self::start_behind(edge, config, address, incoming, connect).await?;
         let stop = node.stop_listening.clone();
         node.tasks.spawn(async move {
@@ -188,13 +199,7 @@ impl Node {
             state.limit_reports(config.limits.max_clients, config.limits.max_client_rate);
             state.expire(now, 0);
         });
-        let (durability, writer) = match &config.data {
-            None => (Durability::none(), None),
-            Some(data) => {
-                let (durability, writer) = Durability::open(&shared, data).await?;
-                (durability, Some(writer))
-            }
-        };
+        let (durability, writer) = open_store(&shared, &config).await?;
         // After the store, which sees to it that nobody else uses the directory.
         let places = Arc::new(Places::open(config.places.clone(), config.data_dir()).await?);
         let ready = Arc::new(AtomicBool::new(false));
@@ -220,12 +225,15 @@ impl Node {
             tasks: JoinSet::new(),
         };
         let watchers = node.watchers(&config.limits, &edge.refusals);
-        let Edge { tls, refusals } = edge;
+        let Edge { tls, dns, refusals } = edge;
+        let findings =
+            node.find_friends(&config, Way { connect, bearer: config.bearer.clone() }, dns);
         let facts = NodeFacts {
             places,
             durability,
             watchers,
             ready,
+            findings,
             tls: tls.clone(),
             refusals: Arc::clone(&refusals),
         };
@@ -243,9 +251,7 @@ impl Node {
         let guard = Guard::new(access(&config, tokens.clone()), max_in_flight, refusals);
         node.serve(incoming, routes, max_streams, Arc::new(guard));
         node.serve_operators(admin, &facts);
-        let following = node.health.clone().follow_store(facts.durability);
-        node.until_the_end(following);
-        node.dial_friends(&config, &Way { connect, bearer: config.bearer.clone() });
+        node.tell_health(facts.durability);
         node.until_the_end(expiry::run(Arc::clone(&node.shared)));
         if let Some(tls) = tls {
             node.until_the_end(async move { tls.follow().await });
@@ -454,23 +460,41 @@ impl Node {
         });
     }
 
-    fn dial_friends(&mut self, config: &Config, way: &Way) {
+    /// Dials the friends of the configuration, and those that DNS names.
+    fn find_friends(
+        &mut self,
+        config: &Config,
+        way: Way,
+        dns: Option<Arc<Dns>>,
+    ) -> Option<Findings> {
+        let (shared, dialers) = (Arc::clone(&self.shared), self.dialers.clone());
+        let (stop_links, abort) = (self.stop_links.clone(), self.abort.clone());
+        let mut friends = Friends::new(shared, way, dialers, stop_links, abort);
         for (friend, address) in &config.friends {
-            let waker = self.shared.waker();
-            self.shared.with(|state, now| {
-                state.add_friend(now, friend.clone(), address.clone(), waker.token());
-            });
-            let (shared, stop) = (Arc::clone(&self.shared), self.stop_links.clone());
-            let (friend, address, way) = (friend.clone(), address.clone(), way.clone());
-            let dialler = link::dial(shared, friend, address, way, waker, stop);
-            self.dialers.spawn(self.abort.clone().run_until_cancelled_owned(dialler));
+            friends.befriend(friend, address);
         }
+        let (dns, refresh) = (dns?, config.peers_dns.as_ref()?.refresh);
+        let discovery = Discovery::new(&self.shared, dns, refresh, friends);
+        let findings = discovery.findings();
+        self.until_stopped(discovery.run());
+        Some(findings)
+    }
+
+    /// Reports the disk's health, and readiness once friends have been heard.
+    fn tell_health(&mut self, durability: Durability) {
+        let following = self.health.clone().follow_store(durability);
+        self.until_the_end(following);
         let waker = self.shared.waker();
         self.shared.with(|state, _| state.watch_peers(waker.token()));
         let join = self.health.clone().join(Arc::clone(&self.shared), waker);
+        self.until_stopped(join);
+    }
+
+    /// Runs work until the node is asked to stop.
+    fn until_stopped(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            stop.run_until_cancelled(join).await;
+            stop.run_until_cancelled(work).await;
             Ok(())
         });
     }
@@ -490,6 +514,16 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     listen(address).map_err(|cause| Error::Bind { address, cause })
 }
 
+/// The disk, and who writes to it; nobody where there is no data directory.
+async fn open_store(
+    shared: &Arc<Shared>,
+    config: &Config,
+) -> Result<(Durability, Option<Writer>), Error> {
+    let Some(data) = &config.data else { return Ok((Durability::none(), None)) };
+    let (durability, writer) = Durability::open(shared, data).await?;
+    Ok((durability, Some(writer)))
+}
+
 /// What the node is from now on.
 fn identity(config: &Config) -> Identity {
     Identity {
@@ -504,8 +538,13 @@ fn identity(config: &Config) -> Identity {
 /// Who may call what. With mTLS the herd's nodes are known by their certificates.
 fn access(config: &Config, tokens: Option<Arc<Tokens>>) -> Access {
     let nodes = config.tls.as_ref().map(|_| {
+        if let Some(peers) = &config.peers_dns {
+            return Nodes::Under(peers.domain().to_owned());
+        }
         let nodes = config.nodes.iter();
-        nodes.map(|(name, at)| (name.clone(), names::of_node(name.as_str(), at))).collect()
+        let nodes =
+            nodes.map(|(name, at)| (name.clone(), names::of_node(name.as_str(), at))).collect();
+        Nodes::Listed(nodes)
     });
     Access { tokens, nodes }
 }

@@ -36,6 +36,19 @@ pub struct Settings {
     #[arg(long, env = "HERD_ADMIN", value_name = "IP:PORT|none")]
     pub admin: Option<String>,
 
+    /// Where SRV records name the herd's nodes: friends then come from DNS, and the node need not be
+    /// in the herd file. Such as _grpc._tcp.herd-node-peers for a headless Kubernetes Service
+    #[arg(long, env = "HERD_PEERS_DNS", value_name = "NAME")]
+    pub peers_dns: Option<String>,
+
+    /// How often DNS is asked for the herd's nodes [default: 5s]
+    #[arg(long, env = "HERD_PEERS_REFRESH", value_name = "DURATION")]
+    pub peers_refresh: Option<String>,
+
+    /// The name server that knows them, in place of the system's
+    #[arg(long, env = "HERD_DNS_SERVER", value_name = "IP:PORT")]
+    pub dns_server: Option<String>,
+
     /// How far ahead of this node's clock a report may be [default: 24h]
     #[arg(long, env = "HERD_MAX_FUTURE", value_name = "DURATION")]
     pub max_future: Option<String>,
@@ -110,6 +123,9 @@ impl Settings {
     pub fn or(self, other: Self) -> Self {
         Self {
             admin: self.admin.or(other.admin),
+            peers_dns: self.peers_dns.or(other.peers_dns),
+            peers_refresh: self.peers_refresh.or(other.peers_refresh),
+            dns_server: self.dns_server.or(other.dns_server),
             max_future: self.max_future.or(other.max_future),
             retention: self.retention.or(other.retention),
             drain_grace: self.drain_grace.or(other.drain_grace),

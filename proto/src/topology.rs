@@ -18,7 +18,7 @@ pub const SEED_HERD: &str = include_str!("seed-herd.toml");
 pub struct Topology {
     /// The herd's name; nodes of other herds are refused.
     pub cluster: String,
-    /// The nodes, by ascending name, with friendship made two-way.
+    /// The nodes, by ascending name, with friendship made two-way. None where DNS names them.
     pub nodes: Vec<NodeEntry>,
     /// The table `[node]`: settings of all nodes, checked by `herd-node`.
     pub node_settings: toml::Table,
@@ -81,8 +81,8 @@ impl Topology {
         if file.cluster.is_empty() || file.cluster.len() > 63 {
             problems.add("cluster: must be 1 to 63 bytes");
         }
-        if file.nodes.is_empty() {
-            problems.add("nodes: must name at least one node");
+        if file.nodes.is_empty() && !file.node.contains_key("peers_dns") {
+            problems.add("nodes: must name at least one node, where DNS does not: node.peers_dns");
         }
         let mut nodes = BTreeMap::new();
         for entry in &file.nodes {

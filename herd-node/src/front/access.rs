@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use herd_edge::names::AnyOf;
+use herd_edge::names::{self, AnyOf};
 use herd_proto::{ClientId, NodeName};
+use rustls::pki_types::CertificateDer;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::connection::Remote;
 use super::tokens::{Bearer, Role, Tokens};
+use crate::herd::link::SpeaksFor;
 
 /// Names the herd as the source of [`ErrorDetails`].
 const DOMAIN: &str = "herd.v1";
@@ -52,8 +54,38 @@ impl Need {
 pub(crate) struct Access {
     /// `None` where callers need no token.
     pub(crate) tokens: Option<Arc<Tokens>>,
-    /// The nodes of the herd, and what their certificates bear; `None` without mTLS.
-    pub(crate) nodes: Option<Vec<(NodeName, AnyOf)>>,
+    /// The nodes of the herd, by their certificates; `None` without mTLS.
+    pub(crate) nodes: Option<Nodes>,
+}
+
+/// Which certificates are nodes'.
+#[derive(Debug)]
+pub(crate) enum Nodes {
+    /// Those that bear a name of one of these nodes.
+    Listed(Vec<(NodeName, AnyOf)>),
+    /// Those that bear a name right below this domain, whose first label is the node's name, or a
+    /// wildcard for all of them. For nodes that DNS names: what it answers proves nothing itself.
+    Under(String),
+}
+
+impl Nodes {
+    fn for_whom_speaks(&self, certificate: &CertificateDer<'_>) -> SpeaksFor {
+        match self {
+            Self::Listed(nodes) => {
+                let borne = nodes.iter().filter(|(_, names)| names.is_borne_by(certificate));
+                SpeaksFor::These(borne.map(|(name, _)| name.clone()).collect())
+            }
+            Self::Under(domain) => {
+                let labels = names::labels_under(domain, certificate);
+                if labels.iter().any(|label| label == "*") {
+                    return SpeaksFor::AnyNode;
+                }
+                SpeaksFor::These(
+                    labels.iter().filter_map(|label| NodeName::parse(label).ok()).collect(),
+                )
+            }
+        }
+    }
 }
 
 /// Who calls, as far as it was found out.
@@ -62,7 +94,7 @@ pub(crate) struct Caller {
     /// The token's bearer, where there are tokens.
     pub(crate) bearer: Option<Arc<Bearer>>,
     /// The nodes for which the caller's certificate speaks; `None` where that is not asked.
-    pub(crate) speaks_for: Option<Vec<NodeName>>,
+    pub(crate) speaks_for: Option<SpeaksFor>,
 }
 
 impl Caller {
@@ -109,7 +141,7 @@ impl Access {
             ));
         }
         let speaks_for = self.speaks_for(remote);
-        if speaks_for.is_empty() {
+        if speaks_for.is_nobody() {
             let message = "only nodes of the herd may gossip, and this certificate is none's";
             return Err(denied("NOT_A_NODE", message));
         }
@@ -127,7 +159,7 @@ impl Access {
         {
             return bearer_with(tokens, role, authorization);
         }
-        if !self.speaks_for(remote).is_empty() {
+        if !self.speaks_for(remote).is_nobody() {
             let message = "this certificate is a node's: nodes may gossip and nothing else";
             return Err(denied("IS_A_NODE", message));
         }
@@ -135,13 +167,12 @@ impl Access {
     }
 
     /// The nodes for which the other end's certificate speaks.
-    fn speaks_for(&self, remote: Option<&Remote>) -> Vec<NodeName> {
-        let Some(certificate) = remote.and_then(|remote| remote.certificate.as_ref()) else {
-            return Vec::new();
-        };
-        let nodes = self.nodes.iter().flatten();
-        let borne = nodes.filter(|(_, names)| names.is_borne_by(certificate));
-        borne.map(|(name, _)| name.clone()).collect()
+    fn speaks_for(&self, remote: Option<&Remote>) -> SpeaksFor {
+        let certificate = remote.and_then(|remote| remote.certificate.as_ref());
+        match (&self.nodes, certificate) {
+            (Some(nodes), Some(certificate)) => nodes.for_whom_speaks(certificate),
+            _ => SpeaksFor::These(Vec::new()),
+        }
     }
 }
 

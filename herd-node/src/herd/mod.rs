@@ -10,6 +10,7 @@
 //! - [`tree`]: sums over all records, by which two nodes agree or find what differs; [`hash`]
 //! - [`expiry`]: when the time of a record is over
 //! - [`outbox`]: who must hear of which slot: a dirty bit each and a FIFO
+//! - [`membership`]: who belongs to the herd when DNS says so, and who is whose friend
 //! - [`pace`]: how often one client may report
 //! - [`peers`]: the other nodes, and which of several streams to one of them stays
 //! - [`state`]: all of the above under one roof; `report`, `merge`, `forget`, `expire`
@@ -19,6 +20,7 @@ pub mod cells;
 pub mod expiry;
 pub mod hash;
 pub mod link;
+pub mod membership;
 pub mod near;
 pub mod order;
 pub mod outbox;

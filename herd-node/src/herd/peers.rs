@@ -22,7 +22,7 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 pub struct Peer {
     /// What it has yet to hear from this node.
     pub consumer: ConsumerId,
-    /// Where this node dials it; `None` for a guest, which only dials in.
+    /// Where this node dials it; `None` for a guest, which only dials in, or is let go of.
     pub address: Option<String>,
     /// The run of the peer's state to which everything was sent that is not in the outbox.
     pub instance: Option<u64>,
@@ -105,6 +105,8 @@ pub struct Heard {
 #[derive(Debug, Default)]
 pub struct Peers {
     by_name: BTreeMap<NodeName, Peer>,
+    /// Whether it is yet to be found out who the friends are.
+    friends_awaited: bool,
 }
 
 /// Why a stream may not stay.
@@ -194,11 +196,15 @@ impl Peers {
         self.by_name.values().filter(|peer| !peer.is_friend()).count() < MAX_GUESTS
     }
 
-    /// Whether each friend has either sent what it had or could not be reached.
+    /// Notes whether it is yet to be found out who the friends are.
+    pub fn await_friends(&mut self, awaited: bool) {
+        self.friends_awaited = awaited;
+    }
+
+    /// Whether the friends are known, and each has either sent what it had or could not be reached.
     pub fn all_heard(&self) -> bool {
-        self.by_name
-            .values()
-            .filter(|peer| peer.is_friend())
-            .all(|peer| peer.tried && (peer.active.is_none() || peer.synced))
+        let mut friends = self.by_name.values().filter(|peer| peer.is_friend());
+        !self.friends_awaited
+            && friends.all(|peer| peer.tried && (peer.active.is_none() || peer.synced))
     }
 }

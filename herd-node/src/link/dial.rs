@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use herd_edge::{Bearer, Dialler, Tls, is_refused};
+use herd_edge::{Bearer, Dialler, Lookup, Tls, is_refused};
 use herd_proto::v1::gossip_client::GossipClient;
 use herd_proto::{MAX_MESSAGE_BYTES, NodeName};
 use tokio::sync::mpsc;
@@ -47,9 +47,10 @@ pub type Connect = Arc<
         + Sync,
 >;
 
-/// Opens connections over TCP, and with TLS if there is any.
-pub fn over_tcp(tls: Option<Arc<Tls>>) -> Connect {
-    let dialler = Dialler::new(tls);
+/// Opens connections over TCP, and with TLS if there is any, to hosts that `lookup` finds; without
+/// it, that the system finds.
+pub fn over_tcp(tls: Option<Arc<Tls>>, lookup: Option<Lookup>) -> Connect {
+    let dialler = Dialler::new(tls).finding_hosts_by(lookup);
     Arc::new(move |friend, endpoint| {
         let dialler = dialler.clone().for_node(friend.as_str());
         Box::pin(async move { dialler.connect(&endpoint).await })

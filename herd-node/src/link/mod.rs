@@ -3,7 +3,9 @@
 
 mod backoff;
 mod dial;
+mod friends;
 mod pump;
 
 pub use dial::{Connect, Way, dial, over_tcp};
+pub use friends::Friends;
 pub use pump::{Frames, PIPE_FRAMES, pump};

@@ -8,6 +8,7 @@ use herd_proto::{NodeName, Timestamp, v1};
 use tonic::{Request, Response, Status};
 
 use super::watch::Watchers;
+use crate::discovery::Findings;
 use crate::durability::Durability;
 use crate::herd::peers::Peer;
 use crate::herd::state::State;
@@ -25,6 +26,8 @@ pub struct NodeFacts {
     pub watchers: Arc<Watchers>,
     /// Whether the node takes traffic.
     pub ready: Arc<AtomicBool>,
+    /// What DNS says of the herd; `None` where the herd file does.
+    pub(crate) findings: Option<Findings>,
     /// The node's certificates; `None` for plain text.
     pub tls: Option<Arc<Tls>>,
     /// What was refused.
@@ -37,9 +40,12 @@ impl NodeFacts {
         let (store, places) = (self.durability.status(), self.places.status());
         let store = (!store.healthy).then(|| format!("store: {}", store.last_error));
         let places = (!places.healthy).then(|| format!("places: {}", places.last_error));
+        let dns = self.findings.as_ref().map(|findings| findings.now().trouble);
+        let dns =
+            dns.filter(|trouble| !trouble.is_empty()).map(|trouble| format!("dns: {trouble}"));
         Readiness {
             ready: self.ready.load(Ordering::Relaxed),
-            troubles: store.into_iter().chain(places).collect(),
+            troubles: store.into_iter().chain(places).chain(dns).collect(),
         }
     }
 }

@@ -11,6 +11,7 @@
 mod checks;
 mod faults;
 mod graph;
+mod membership;
 mod model;
 mod network;
 mod schedules;

@@ -11,6 +11,30 @@ use crate::herd::state::{Holdings, State};
 /// The feature bit of Compare, Leaves and Want.
 const FEATURE_REPAIR: u64 = 1;
 
+/// The nodes for which a peer's certificate speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpeaksFor {
+    /// These and no others.
+    These(Vec<NodeName>),
+    /// Any node of the herd.
+    AnyNode,
+}
+
+impl SpeaksFor {
+    /// Whether it speaks for `node`.
+    pub fn covers(&self, node: &NodeName) -> bool {
+        match self {
+            Self::These(nodes) => nodes.contains(node),
+            Self::AnyNode => true,
+        }
+    }
+
+    /// Whether it speaks for no node at all.
+    pub fn is_nobody(&self) -> bool {
+        matches!(self, Self::These(nodes) if nodes.is_empty())
+    }
+}
+
 /// What a Hello says of all that its node holds.
 pub(super) fn holdings(hello: &v1::Hello) -> Holdings {
     Holdings {

@@ -14,8 +14,10 @@ use std::time::Duration;
 use herd_proto::NodeName;
 use herd_proto::v1::{self, Frame, Reason, frame::Kind};
 
+pub use self::hello::SpeaksFor;
 pub(in crate::herd) use self::session::BATCH_BYTES;
 use self::session::Session;
+
 use super::peers::{ActiveLink, Refused};
 use super::state::{Holdings, State};
 use super::{Now, Token};
@@ -41,7 +43,7 @@ pub struct Link {
     /// Whom this node meant to dial; `None` where the peer dialled.
     expected: Option<NodeName>,
     /// The nodes for which the peer's certificate speaks; `None` where it has none to show.
-    speaks_for: Option<Vec<NodeName>>,
+    speaks_for: Option<SpeaksFor>,
     /// What this node said it holds, once it has said Hello.
     hello_sent: Option<Holdings>,
     /// Set when the stream must end; sent once.
@@ -124,7 +126,7 @@ impl Link {
 
     /// The same, of a peer whose certificate speaks for these nodes and no others.
     #[must_use]
-    pub fn speaking_for(self, nodes: Option<Vec<NodeName>>) -> Self {
+    pub fn speaking_for(self, nodes: Option<SpeaksFor>) -> Self {
         Self { speaks_for: nodes, ..self }
     }
 
@@ -285,7 +287,7 @@ impl Link {
 
     fn meet(&mut self, state: &mut State, now: Now, hello: &v1::Hello) -> Step {
         let peer = hello::check(state, self.expected.as_ref(), hello)?;
-        if self.speaks_for.as_ref().is_some_and(|nodes| !nodes.contains(&peer)) {
+        if self.speaks_for.as_ref().is_some_and(|nodes| !nodes.covers(&peer)) {
             let detail = format!("the certificate is not {peer}'s");
             return Err((Reason::NotAllowed, detail));
         }

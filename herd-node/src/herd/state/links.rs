@@ -7,12 +7,36 @@ use crate::herd::peers::{ActiveLink, Peer, Refused};
 use crate::herd::{Now, Token};
 
 impl State {
-    /// Adds a configured friend, dialled at `address` by whoever `dialler` names.
+    /// Adds a friend, dialled at `address` by whoever `dialler` names. A guest that becomes one
+    /// keeps its stream.
     pub fn add_friend(&mut self, now: Now, name: NodeName, address: String, dialler: Token) {
+        if let Some(guest) = self.peers.get_mut(&name) {
+            guest.address = Some(address);
+            guest.dialler = Some(dialler);
+            return;
+        }
         let consumer = self.subscribe(Interest::Everything, None);
         let mut peer = Peer::new(consumer, Some(address), now.wall);
         peer.dialler = Some(dialler);
         self.peers.insert(name, peer);
+    }
+
+    /// Makes a friend a guest, who stays for as long as its stream does.
+    pub fn remove_friend(&mut self, name: &NodeName) {
+        let Some(peer) = self.peers.get_mut(name) else { return };
+        (peer.address, peer.dialler) = (None, None);
+        if peer.active.is_none() {
+            let consumer = peer.consumer;
+            self.peers.remove(name);
+            self.unsubscribe(consumer);
+        }
+        self.woken.extend(self.peer_watcher);
+    }
+
+    /// Notes whether it is yet to be found out who the friends are.
+    pub fn await_friends(&mut self, awaited: bool) {
+        self.peers.await_friends(awaited);
+        self.woken.extend(self.peer_watcher);
     }
 
     /// Names who wants to know when the peers' states change.
