@@ -1,0 +1,10 @@
+//! What operators apply, against the programs: settings, ports, probes, times, metrics.
+//!
+//! Whatever needs no tool is checked here; `.ci/deploy` renders the rest and asks the tools.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod files;
+mod images;
+mod metrics;
+mod settings;
+mod shutdown;
