@@ -148,12 +148,14 @@ async fn a_breaker_that_opened_closes_with_the_first_answer() {
 }
 
 #[tokio::test]
-async fn a_refused_key_opens_the_breaker_at_once_and_another_in_the_file_closes_it() {
+async fn a_key_refused_three_times_opens_the_breaker_and_another_in_the_file_closes_it() {
     for refusal in [Reply::new(200, DENIED), Reply::new(403, "x"), Reply::new(401, "x")] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         std::fs::write(&path, "first-key-of-the-operator").unwrap();
-        let server = StandIn::playing(vec![refusal, Reply::new(200, FOUND)]).await;
+        let refusals = std::iter::repeat_n(refusal, 3);
+        let replies = refusals.chain([Reply::new(200, FOUND)]).collect();
+        let server = StandIn::playing(replies).await;
         let settings = PlacesSettings {
             provider: Some("google-legacy".into()),
             url: Some(format!("http://{}", server.address)),
@@ -163,10 +165,12 @@ async fn a_refused_key_opens_the_breaker_at_once_and_another_in_the_file_closes_
         let log = Log::default();
         let _guard = log.capture();
         let places = open(&settings, limits()).await;
-        let _ = ask(&places).await;
+        for _ in 0..3 {
+            let _ = ask(&places).await;
+        }
         for _ in 0..2 {
             let status = ask(&places).await.unwrap_err();
-            assert_eq!((status.code(), server.count()), (Code::FailedPrecondition, 1));
+            assert_eq!((status.code(), server.count()), (Code::FailedPrecondition, 3));
             assert_eq!(retry_delay(&status), None, "only the operator can help");
         }
         assert_eq!(log.text().matches("check the key").count(), 1, "it is logged once");
@@ -175,7 +179,7 @@ async fn a_refused_key_opens_the_breaker_at_once_and_another_in_the_file_closes_
         // A scrape is enough to notice.
         eventually(|| scraped(&places).contains("state=\"closed\"} 1")).await;
         assert_eq!(ask(&places).await.unwrap().legacy_json, FOUND);
-        assert!(server.asked()[1].ends_with("&key=second-key"), "{:?}", server.asked());
+        assert!(server.asked()[3].ends_with("&key=second-key"), "{:?}", server.asked());
     }
 }
 

@@ -123,10 +123,12 @@ async fn a_key_that_google_does_not_know_is_told_in_googles_words_by_both() {
         let other = "another-key-of-an-operator";
         let settings = settings.with_key_from(|name| (name == KEY_VARIABLE).then(|| other.into()));
         let places = open(&settings, limits()).await;
-        let answer = places.search(&westwood(), &query(20), None).await.unwrap();
-        assert_eq!((&*answer.status, answer.places.len()), ("REQUEST_DENIED", 0));
-        assert!(answer.legacy_json.contains("\"REQUEST_DENIED\""), "{}", answer.legacy_json);
+        for _ in 0..3 {
+            let answer = places.search(&westwood(), &query(20), None).await.unwrap();
+            assert_eq!((&*answer.status, answer.places.len()), ("REQUEST_DENIED", 0));
+            assert!(answer.legacy_json.contains("\"REQUEST_DENIED\""), "{}", answer.legacy_json);
+        }
         let status = places.search(&westwood(), &query(20), None).await.unwrap_err();
-        assert_eq!((status.code(), server.count()), (tonic::Code::FailedPrecondition, 1));
+        assert_eq!((status.code(), server.count()), (tonic::Code::FailedPrecondition, 3));
     }
 }

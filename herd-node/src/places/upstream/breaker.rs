@@ -22,8 +22,12 @@ const FIRST_REST: Duration = Duration::from_secs(5);
 
 const MAX_REST: Duration = Duration::from_mins(1);
 
-/// How long it is left alone after it refused the credentials, from the first time on: no other
-/// question will fare better, some providers charge for refusals, and an operator needs minutes.
+/// So many refusals of the credentials in a row are not about one question: Google says
+/// `REQUEST_DENIED` of either, and whoever asks next must not suffer for one.
+const MAX_REFUSALS: u32 = 3;
+
+/// How long it is left alone after that: no other question will fare better, some providers
+/// charge for refusals, and an operator needs minutes.
 const REFUSED_REST: Duration = Duration::from_mins(1);
 
 /// Longest rest that a provider may ask for; another look after that costs one call.
@@ -40,6 +44,8 @@ pub(super) struct Breaker {
     window: Window,
     /// Failures since the last answer.
     streak: u32,
+    /// Refusals of the credentials since the last answer.
+    refusals: u32,
     next_rest: Duration,
     /// Raised with each key, so that what became of another key's questions does not count.
     key_number: u64,
@@ -79,6 +85,7 @@ impl Breaker {
             state: State::Closed,
             window: Window::new(now),
             streak: 0,
+            refusals: 0,
             next_rest: FIRST_REST,
             key_number: 0,
         }
@@ -119,6 +126,7 @@ impl Breaker {
         };
         self.window.add(now, false);
         self.streak += 1;
+        self.refusals += u32::from(verdict == Verdict::Refused);
         if let Some(rest) = self.rest_after(now, verdict) {
             self.open(now, trouble, rest);
         }
@@ -147,6 +155,7 @@ impl Breaker {
             State::Closed => {
                 self.window.add(now, true);
                 self.streak = 0;
+                self.refusals = 0;
             }
         }
     }
@@ -155,7 +164,7 @@ impl Breaker {
     fn rest_after(&self, now: Instant, verdict: Verdict) -> Option<Duration> {
         let half_open = matches!(self.state, State::HalfOpen { .. });
         match verdict {
-            Verdict::Refused => Some(REFUSED_REST),
+            Verdict::Refused if half_open || self.refusals >= MAX_REFUSALS => Some(REFUSED_REST),
             Verdict::Throttled { retry_after } => match retry_after {
                 // One that says "at once" was asked again at once, and still refuses.
                 None | Some(Duration::ZERO) => Some(self.next_rest),
@@ -304,8 +313,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_refusal_of_the_key_opens_it_for_a_minute_and_so_does_each_trial() {
+    fn three_refusals_of_the_key_in_a_row_open_it_for_a_minute_and_so_does_each_trial() {
         let (mut breaker, mut now) = new();
+        record(&mut breaker, now, Verdict::Refused, 2);
+        record(&mut breaker, now, Verdict::Answered, 1);
+        record(&mut breaker, now, Verdict::Refused, 2);
         let why = Trouble::Refused;
         for _ in 0..3 {
             record(&mut breaker, now, Verdict::Refused, 1);
@@ -321,12 +333,12 @@ mod tests {
     fn another_key_closes_it_at_once_and_is_not_blamed_for_the_one_before() {
         let (mut breaker, now) = new();
         let late = breaker.admit(now).unwrap();
-        record(&mut breaker, now, Verdict::Refused, 1);
+        record(&mut breaker, now, Verdict::Refused, 3);
         breaker.start_over(now);
         assert_eq!(breaker.standing(now), Standing::Closed);
         breaker.record(now, late, Verdict::Refused);
         assert_eq!(breaker.standing(now), Standing::Closed, "it was asked with the other key");
-        record(&mut breaker, now, Verdict::Refused, 1);
+        record(&mut breaker, now, Verdict::Refused, 3);
         assert_eq!(breaker.standing(now), Standing::Open);
     }
 
