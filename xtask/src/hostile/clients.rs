@@ -10,14 +10,22 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 /// Lines that the good client sends before it reads their answers.
 const PIPELINED: usize = 256;
 
 /// Longest wait for their answers.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// A steady client's lines, and how often it sends them: 10,000 lines a second.
+const PACE: usize = 50;
+const TICK: Duration = Duration::from_millis(5);
+
+/// Most ticks' lines under way: 20 s of them, after which the answers are overdue.
+const UNANSWERED: usize = 4000;
 
 /// How often a slow client sends.
 const SLOW: Duration = Duration::from_secs(10);
@@ -45,6 +53,54 @@ pub(super) async fn throughput(gateway: SocketAddr, lasts: Duration) -> anyhow::
         answered += PIPELINED;
     }
     Ok(answered as f64 / started.elapsed().as_secs_f64())
+}
+
+/// What a good client gets that sends at a steady pace.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Paced {
+    /// Lines answered a second.
+    pub(super) rate: f64,
+    /// From sending a line to its answer: 99 of 100 took no longer, in milliseconds.
+    pub(super) p99_ms: f64,
+}
+
+/// Sends [`PACE`] lines every [`TICK`] for some time, whether or not they are answered.
+pub(super) async fn paced(gateway: SocketAddr, lasts: Duration) -> anyhow::Result<Paced> {
+    let stream = TcpStream::connect(gateway).await?;
+    stream.set_nodelay(true)?;
+    let (mut reader, mut writer) = stream.into_split();
+    let lines = "IAMAT steady +34.068930-118.445127 1700000000.5\n".repeat(PACE);
+    let (begun, mut told) = mpsc::channel(UNANSWERED);
+    let started = Instant::now();
+    let send = async {
+        let mut ticks = interval(TICK);
+        while started.elapsed() < lasts {
+            ticks.tick().await;
+            let _ = begun.send(Instant::now()).await;
+            writer.write_all(lines.as_bytes()).await?;
+        }
+        drop(begun);
+        anyhow::Ok(())
+    };
+    let receive = async {
+        let (mut waits, mut buffer, mut ends) = (Vec::new(), vec![0; 64 << 10], 0);
+        while let Some(at) = told.recv().await {
+            while ends < PACE {
+                let read = timeout(ANSWER_LIMIT, reader.read(&mut buffer));
+                let count = read.await.context("the steady client is not answered")??;
+                ensure!(count > 0, "the steady client was cut off");
+                ends += buffer[..count].split(|byte| *byte == b'\n').count() - 1;
+            }
+            ends -= PACE;
+            waits.push(at.elapsed());
+        }
+        anyhow::Ok(waits)
+    };
+    let ((), mut waits) = tokio::try_join!(send, receive)?;
+    let rate = (waits.len() * PACE) as f64 / started.elapsed().as_secs_f64();
+    waits.sort();
+    let p99 = waits.get(waits.len() * 99 / 100).copied().unwrap_or_default();
+    Ok(Paced { rate, p99_ms: p99.as_secs_f64() * 1e3 })
 }
 
 /// How a hostile client behaves.

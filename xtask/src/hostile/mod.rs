@@ -15,7 +15,7 @@ use herd_edge::raise_file_limit;
 use tokio::time::{Instant, sleep};
 
 use self::calls::Attack;
-use self::clients::{Crowd, noise, throughput};
+use self::clients::{Crowd, Paced, noise, paced, throughput};
 use self::gateway::Gateway;
 use crate::herd::{Herd, Plan, forget_peak, free_port, peak_bytes};
 use crate::measure::Figure;
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     clients: usize,
 
-    /// How long the good client is measured, in each of three rounds
+    /// How long good clients are measured with and without the crowd, in each of three rounds
     #[arg(long, default_value_t = 20, value_name = "S")]
     seconds: u64,
 
@@ -85,9 +85,9 @@ pub(crate) async fn run(
 async fn crowd(args: &Args, gateway: &mut Gateway) -> anyhow::Result<Vec<Figure>> {
     let lasts = Duration::from_secs(args.seconds);
     throughput(gateway.address, lasts / 4).await?;
-    let (mut alone, mut beside, mut each) = (0.0, 0.0, 0.0_f64);
+    let (mut alone, mut beside, mut each) = (Good::default(), Good::default(), 0.0_f64);
     for _ in 0..ROUNDS {
-        alone += throughput(gateway.address, lasts).await?;
+        alone.measure(gateway.address, lasts).await?;
         let before = gateway.resident_bytes()?;
         let crowd = Crowd::open(gateway.address, args.clients).await;
         let started = Instant::now();
@@ -95,19 +95,46 @@ async fn crowd(args: &Args, gateway: &mut Gateway) -> anyhow::Result<Vec<Figure>
             ensure!(started.elapsed() < GATHER, "only {} came", crowd.connected());
             sleep(Duration::from_millis(100)).await;
         }
-        beside += throughput(gateway.address, lasts).await?;
+        beside.measure(gateway.address, lasts).await?;
         let grown = gateway.resident_bytes()?.saturating_sub(before);
         each = each.max(grown as f64 / args.clients as f64);
         gateway.check_alive()?;
         crowd.leave().await;
     }
-    let rounds = ROUNDS as f64;
-    Ok(vec![
-        Figure::new("good client alone: lines a second", alone / rounds, "/s"),
-        Figure::new("good client beside the crowd: lines a second", beside / rounds, "/s"),
-        Figure::new("throughput left", beside / alone * 100.0, "%"),
-        Figure::new("memory of the gateway for each slow client, most", each, "B"),
-    ])
+    let mut figures = Vec::new();
+    for (good, who) in [(&alone, "alone"), (&beside, "beside the crowd")] {
+        let name = |what| format!("steady client {who}: {what}");
+        figures.push(Figure::new(name("lines a second"), good.steady / ROUNDS as f64, "/s"));
+        figures.push(Figure::new(name("p99, worst round"), good.worst_p99_ms, "ms"));
+        let name = format!("greedy client {who}: lines a second");
+        figures.push(Figure::new(name, good.greedy / ROUNDS as f64, "/s"));
+    }
+    let left = |beside: f64, alone: f64| beside / alone * 100.0;
+    let steady = left(beside.steady, alone.steady);
+    figures.push(Figure::new("left of the steady client's throughput", steady, "%"));
+    let greedy = left(beside.greedy, alone.greedy);
+    figures.push(Figure::new("left of the greedy client's throughput", greedy, "%"));
+    figures.push(Figure::new("memory of the gateway for each slow client, most", each, "B"));
+    Ok(figures)
+}
+
+/// What good clients got, over all rounds: one that sends at a steady pace, and one that sends as
+/// fast as it is answered, which all that the crowd's own clients take of the machine slows down.
+#[derive(Debug, Default)]
+struct Good {
+    steady: f64,
+    worst_p99_ms: f64,
+    greedy: f64,
+}
+
+impl Good {
+    async fn measure(&mut self, gateway: SocketAddr, lasts: Duration) -> anyhow::Result<()> {
+        let Paced { rate, p99_ms } = paced(gateway, lasts / 2).await?;
+        self.steady += rate;
+        self.worst_p99_ms = self.worst_p99_ms.max(p99_ms);
+        self.greedy += throughput(gateway, lasts / 2).await?;
+        Ok(())
+    }
 }
 
 async fn calls(herd: &mut Herd) -> anyhow::Result<Vec<Figure>> {
