@@ -49,23 +49,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// Crowds the poles, the antimeridian and one small area, where mistakes would show.
-    fn position() -> impl Strategy<Value = Position> {
-        let latitude = prop_oneof![
-            -900_000_000..=900_000_000_i32,
-            899_000_000..=900_000_000_i32,
-            -900_000_000..=-899_000_000_i32,
-            -1_000_000..=1_000_000_i32,
-        ];
-        let longitude = prop_oneof![
-            -1_800_000_000..=1_800_000_000_i32,
-            1_799_000_000..=1_800_000_000_i32,
-            -1_800_000_000..=-1_799_000_000_i32,
-            -1_000_000..=1_000_000_i32,
-        ];
-        (latitude, longitude).prop_map(|(lat, lng)| Position::from_e7(lat, lng).unwrap())
-    }
+    use crate::herd::cells::tests::position;
 
     proptest! {
         #[test]
