@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod near;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,9 +9,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum as _};
 use herd_node::telemetry::LogSettings;
-use herd_proto::{ClientId, NodeName};
+use herd_proto::NodeName;
 
 pub(crate) use self::near::NearArgs;
+pub(crate) use self::watch::WatchArgs;
 use crate::output::Format;
 
 const BRIEF: &str = "\
@@ -245,30 +247,6 @@ Examples:
 Also cures a client that reported a time in the far future, which no later report outdoes. A client
 that the node does not know is forgotten all the same, since another node may know it. What the
 client reports from then on makes it known again.";
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct WatchArgs {
-    /// The clients to follow, at most 1,024 [default: all]
-    #[arg(value_name = "ID")]
-    pub(crate) ids: Vec<ClientId>,
-    /// Begin with the locations known now
-    #[arg(long)]
-    pub(crate) current: bool,
-    /// End after so many lines
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) count: Option<u64>,
-}
-
-impl WatchArgs {
-    const EXAMPLES: &str = "\
-Examples:
-  herd-cli watch
-  herd-cli watch kiwi emu --current
-  herd-cli watch --count 10 --output jsonl
-
-A lost connection is opened again; what changed in between may be missed, unless --current
-is given. Ctrl-C ends it and tells on standard error how much was seen.";
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
-use crate::{Error, ReportStream, Unreachable, Watch};
+use crate::{Error, ReportStream, Unreachable, Watch, WatchQuery};
 
 /// Longest wait for a connection. A node that is up answers within one round trip, so two
 /// seconds leave room for a lost packet and for little more.
@@ -250,10 +250,9 @@ impl Client {
         })
     }
 
-    /// Follows the locations of `clients`, of all clients when it is empty; first those known
-    /// now if `include_current`. The deadline holds for the opening only.
-    pub async fn watch(&self, clients: &[ClientId], include_current: bool) -> Result<Watch, Error> {
-        Watch::open(self, clients, include_current).await
+    /// Follows changes. The deadline holds for the opening only.
+    pub async fn watch(&self, query: WatchQuery) -> Result<Watch, Error> {
+        Watch::open(self, query).await
     }
 
     /// How the node is.

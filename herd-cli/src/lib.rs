@@ -14,4 +14,4 @@ pub use client::{
 };
 pub use error::{Error, Unreachable};
 pub use report_stream::{MAX_BATCH_BYTES, MAX_BATCH_REPORTS, RefusedReport, ReportStream, Taken};
-pub use watch::{Change, Watch};
+pub use watch::{Change, Watch, WatchQuery};

@@ -154,6 +154,24 @@ fn who_is_near_a_point_or_a_client_is_shown_nearest_first() {
 }
 
 #[test]
+fn an_area_and_the_beginning_of_an_id_can_be_watched() {
+    let herd = herd();
+    for (id, at) in [("bus-1", "-33.87,151.21"), ("bus-2", "27.59,86.56"), ("moa", "-33.87,151")] {
+        ok(&herd_run(&herd, &["report", id, at]));
+    }
+    let around = ["watch", "--current", "--prefix", "bus-", "--count", "1", "-o", "json"];
+    for area in [&["--near", "33°52'12\"S 151°12'36\"E"][..], &["--box", "-34,151,-33,152"]] {
+        let shown = json(&ok(&herd_run(&herd, &[&around[..], area].concat())));
+        assert_eq!((&shown["kind"], &shown["client_id"]), (&"entered".into(), &"bus-1".into()));
+    }
+    let wrong = herd_run(&herd, &["watch", "--box", "1,2,3"]);
+    assert_eq!(code(&wrong), Some(2), "{}", err(&wrong));
+    let wrong = herd_run(&herd, &["watch", "--box", "-1,2,-3,4"]);
+    assert_eq!(code(&wrong), Some(4), "{}", err(&wrong));
+    assert!(err(&wrong).contains("area.box.south"), "{}", err(&wrong));
+}
+
+#[test]
 fn coordinates_may_be_written_in_each_form() {
     let herd = herd();
     for args in

@@ -4,6 +4,7 @@
 //! domain: types that are parsed once, where bytes come in, and carried as proof from there on.
 //! A type lives here if it crosses a process boundary.
 
+mod area;
 mod client_id;
 mod convert;
 mod decimal;
@@ -21,6 +22,7 @@ mod violations;
 #[cfg(feature = "transport")]
 mod status;
 
+pub use area::Area;
 pub use client_id::{ClientId, ClientIdError, WHITE_SPACE};
 pub use convert::RecordError;
 pub use near::{MAX_NEAR_METERS, MAX_NEAR_RESULTS, NearCenter, NearQuery};

@@ -85,7 +85,7 @@ async fn everything(
     clients: usize,
 ) -> anyhow::Result<Vec<Option<LocationRecord>>> {
     let mut client = LocationsClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let request = WatchRequest { client_ids: Vec::new(), include_current: true };
+    let request = WatchRequest { include_current: true, ..WatchRequest::default() };
     let opened = timeout(NEXT_LIMIT, client.watch(request)).await.context("no answer")?;
     let mut watch = opened?.into_inner();
     let mut held = vec![None; clients];

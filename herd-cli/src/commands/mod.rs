@@ -19,9 +19,10 @@ use anyhow::Context as _;
 use herd_cli::{Access, Client, Error};
 use herd_edge::{Bearer, ClientAuth, Dialler, Hidden, Pair, Tls, TlsFiles};
 use herd_proto::topology::{NodeEntry, Topology};
-use herd_proto::{ClientId, NodeName, Violations};
+use herd_proto::{ClientId, NodeName, Position, Violations};
 
 use crate::args::{Command, Global};
+use crate::coordinates::Coordinates;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -122,6 +123,13 @@ async fn access(global: &Global, token: Option<&Hidden>) -> Result<Access, Strin
 /// Checks a client id as a request would have it checked.
 fn client_id(text: &str) -> Result<ClientId, Failure> {
     ClientId::parse(text).map_err(|error| invalid(Violations::one("client_id", error)))
+}
+
+/// Reads a point in any of the ways in which people write one.
+fn point(text: &str) -> Result<Position, Failure> {
+    Coordinates::parse(text)
+        .map(|coordinates| coordinates.position())
+        .map_err(|error| invalid(Violations::one("position", error)))
 }
 
 fn invalid(violations: Violations) -> Failure {

@@ -1,12 +1,13 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use herd_cli::{Change, Error, Watch};
+use herd_cli::{Change, Error, Watch, WatchQuery};
+use herd_proto::{Area, Violations, v1};
 use serde::Serialize;
 use tonic::Code;
 
-use super::Target;
 use super::location::LocationView;
+use super::{Target, invalid, point};
 use crate::args::WatchArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -30,7 +31,9 @@ pub(super) async fn run(
     let mut seen = 0;
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     let client = target.connect().await?;
-    let mut watch = client.watch(&args.ids, args.current).await?;
+    let mut query = query(&args)?;
+    let mut watch = client.watch(query.clone()).await?;
+    let mut superseded = 0;
     loop {
         let end = tokio::select! {
             biased;
@@ -39,10 +42,12 @@ pub(super) async fn run(
                 None => Some(ExitCode::Success),
                 Some(why) => {
                     output.note(&format!("-- connection lost: {why}; connecting again --"));
+                    watch.resume_token().clone_into(&mut query.resume_token);
+                    superseded += watch.superseded();
                     tokio::select! {
                         biased;
                         _ = &mut interrupted => Some(ExitCode::Interrupted),
-                        again = reopen(&args, &target, why) => {
+                        again = reopen(&query, &target, why) => {
                             watch = again?;
                             output.note("-- connected again --");
                             None
@@ -56,11 +61,41 @@ pub(super) async fn run(
             if code == ExitCode::Interrupted {
                 let elapsed = Duration::from_secs(started.elapsed().as_secs());
                 let elapsed = humantime::format_duration(elapsed);
-                output.note(&format!("-- {seen} changes seen in {elapsed} --"));
+                let superseded = superseded + watch.superseded();
+                let more = if superseded == 0 {
+                    String::new()
+                } else {
+                    format!("; {superseded} more were superseded before they could be told")
+                };
+                output.note(&format!("-- {seen} changes seen in {elapsed}{more} --"));
             }
             return Ok(code);
         }
     }
+}
+
+/// What the command line asks for.
+fn query(args: &WatchArgs) -> Result<WatchQuery, Failure> {
+    let shape = match (&args.near, args.within.as_deref()) {
+        (Some(near), _) => {
+            let center = Some(point(near)?.into());
+            Some(v1::area::Shape::Circle(v1::Circle { center, radius_meters: args.radius }))
+        }
+        (None, Some(&[south, west, north, east])) => {
+            Some(v1::area::Shape::Box(v1::Box { south, west, north, east }))
+        }
+        (None, Some(_)) => {
+            return Err(Failure::Usage("--box needs SOUTH,WEST,NORTH,EAST".into()));
+        }
+        (None, None) => None,
+    };
+    let mut wrong = Violations::default();
+    let area = shape
+        .and_then(|shape| Area::from_request(&mut wrong, "area", &v1::Area { shape: Some(shape) }));
+    let (clients, prefixes) = (args.ids.clone(), args.prefix.clone());
+    let (include_current, resume_token) = (args.current, String::new());
+    let query = WatchQuery { clients, prefixes, area, include_current, resume_token };
+    wrong.into_result(Some(query)).map_err(invalid)
 }
 
 /// Prints changes until there were enough of them (`None`) or the connection is lost.
@@ -80,6 +115,8 @@ async fn follow(
         for change in &changes {
             match change {
                 Change::Moved(location) => output.element(&Moved(location.into()))?,
+                Change::Entered(location) => output.element(&Entered(location.into()))?,
+                Change::Left(location) => output.element(&Left(location.into()))?,
                 Change::Forgotten(id) => {
                     output.element(&Forgotten { client_id: id.to_string() })?;
                 }
@@ -103,12 +140,12 @@ enum Lost {
 }
 
 /// Connects again, with growing pauses; the last failure where it never comes up.
-async fn reopen(args: &WatchArgs, target: &Target, why: Lost) -> Result<Watch, Failure> {
+async fn reopen(query: &WatchQuery, target: &Target, why: Lost) -> Result<Watch, Failure> {
     let mut why = why;
     for attempt in 0..ATTEMPTS {
         tokio::time::sleep(delay(attempt)).await;
         let opened = match target.connect().await {
-            Ok(client) => client.watch(&args.ids, args.current).await.map_err(Into::into),
+            Ok(client) => client.watch(query.clone()).await.map_err(Into::into),
             Err(failure) => Err(failure),
         };
         match opened {
@@ -138,6 +175,7 @@ fn may_pass(error: &Error) -> bool {
     }
 }
 
+/// A client that moved, inside the area if there is one.
 #[derive(Serialize)]
 #[serde(transparent)]
 struct Moved(LocationView);
@@ -146,11 +184,40 @@ impl Answer for Moved {
     const KIND: &'static str = "location";
 
     fn text(&self) -> String {
-        let Self(view) = self;
-        let id = printable(&view.client_id);
-        let place = &view.position.text;
-        format!("{}  {id}  {place}  {} {} s\n", view.time, view.origin, view.difference)
+        line("", &self.0)
     }
+}
+
+/// A client that has come into the area.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Entered(LocationView);
+
+impl Answer for Entered {
+    const KIND: &'static str = "entered";
+
+    fn text(&self) -> String {
+        line("  entered", &self.0)
+    }
+}
+
+/// A client that has left the area.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Left(LocationView);
+
+impl Answer for Left {
+    const KIND: &'static str = "left";
+
+    fn text(&self) -> String {
+        line("  left", &self.0)
+    }
+}
+
+fn line(what: &str, view: &LocationView) -> String {
+    let id = printable(&view.client_id);
+    let place = &view.position.text;
+    format!("{}  {id}  {place}  {} {} s{what}\n", view.time, view.origin, view.difference)
 }
 
 #[derive(Serialize)]
@@ -181,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_broken_rule_is_not_tried_again() {
-        let violations = herd_proto::Violations::one("client_ids", "too many");
+        let violations = Violations::one("client_ids", "too many");
         assert!(!may_pass(&Error::Invalid { violations }));
         let (address, after) = ("h:1".into(), LONGEST_DELAY);
         assert!(may_pass(&Error::Deadline { address, rpc: "Locations/Watch", after }));

@@ -264,7 +264,7 @@ impl Locations for Script {
     ) -> Result<Response<v1::GetResponse>, Status> {
         let location = Some(self.location(&request.get_ref().client_id)?);
         self.until(|behaviour| !behaviour.holds_gets).await;
-        Ok(Response::new(v1::GetResponse { location }))
+        Ok(Response::new(v1::GetResponse { location, ..Default::default() }))
     }
 
     async fn watch(

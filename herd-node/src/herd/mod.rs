@@ -12,13 +12,18 @@
 //! - [`outbox`]: who must hear of which slot: a dirty bit each and a FIFO
 //! - [`membership`]: who belongs to the herd when DNS says so, and who is whose friend
 //! - [`pace`]: how often one client may report
+//! - [`interest`]: which changes a consumer wants; [`history`]: when each record was learnt, and
+//!   from whom
 //! - [`peers`]: the other nodes, and which of several streams to one of them stays
 //! - [`state`]: all of the above under one roof; `report`, `merge`, `forget`, `expire`
 //! - [`link`]: one stream to one peer, from Hello to Goodbye
 
+mod bits;
 pub mod cells;
 pub mod expiry;
 pub mod hash;
+pub mod history;
+pub mod interest;
 pub mod link;
 pub mod membership;
 pub mod near;

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::bits::Bits;
 use super::table::Slot;
 
 /// How many changes are sent for each record of the sweep while there are both: news go first,
@@ -29,13 +30,27 @@ pub struct Outbox {
     dirty_count: usize,
     /// Changes taken since the sweep was last given a turn.
     changes: u32,
+    /// Changes that were never told, because another came before their turn.
+    superseded: u64,
+    progress: Progress,
+}
+
+/// How far a consumer has heard, told by the numbers of changes.
+#[derive(Debug, Default)]
+struct Progress {
+    /// It has heard of all changes up to this one; `None` before that is known.
+    heard: Option<u64>,
+    /// It will have heard of all up to this one once so many entries have left the FIFO.
+    next: Option<(u64, usize)>,
 }
 
 impl Outbox {
     /// Notes that the slot changed. Returns whether the outbox was empty.
     pub fn mark(&mut self, slot: Slot) -> bool {
         let was_empty = self.dirty_count == 0;
-        self.dirty_count += usize::from(self.dirty.set(slot));
+        let fresh = self.dirty.set(slot);
+        self.dirty_count += usize::from(fresh);
+        self.superseded += u64::from(!fresh);
         if self.queued.set(slot) {
             self.fifo.push_back(slot);
         }
@@ -57,6 +72,7 @@ impl Outbox {
     /// `slots` are all there are.
     pub fn demote(&mut self, slots: Range<Slot>) {
         self.fifo = VecDeque::new();
+        self.progress.next = None;
         self.queued = Bits::default();
         self.sweep = if self.is_empty() { 0..0 } else { slots };
     }
@@ -91,6 +107,7 @@ impl Outbox {
     fn pop_changed(&mut self) -> Option<Slot> {
         while let Some(slot) = self.fifo.pop_front() {
             self.queued.unset(slot);
+            self.progress.step();
             if self.dirty.unset(slot) {
                 self.dirty_count -= 1;
                 self.changes = self.changes.saturating_add(1);
@@ -111,6 +128,24 @@ impl Outbox {
         None
     }
 
+    /// How many changes are never told, since this was last asked: the client changed again before
+    /// their turn came.
+    pub fn take_superseded(&mut self) -> u64 {
+        std::mem::take(&mut self.superseded)
+    }
+
+    /// The number up to which all changes have been taken, if `newest` is that of the newest change
+    /// that was marked. Exact when the outbox is empty; while it is not, a number that was once the
+    /// newest, or `None`.
+    pub fn heard(&mut self, newest: u64) -> Option<u64> {
+        if self.is_empty() {
+            self.progress = Progress { heard: Some(newest), next: None };
+        } else if self.progress.next.is_none() && !self.is_sweeping() {
+            self.progress.next = Some((newest, self.fifo.len()));
+        }
+        self.progress.heard
+    }
+
     /// How many slots are dirty.
     pub fn len(&self) -> usize {
         self.dirty_count
@@ -127,33 +162,15 @@ impl Outbox {
     }
 }
 
-/// A set of slots, one bit each.
-#[derive(Debug, Default)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    /// Returns whether the bit was not set before.
-    fn set(&mut self, slot: Slot) -> bool {
-        let (word, bit) = (slot as usize / 64, 1 << (slot % 64));
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
+impl Progress {
+    /// An entry has left the FIFO.
+    fn step(&mut self) {
+        let Some((change, left)) = self.next.take() else { return };
+        if left > 1 {
+            self.next = Some((change, left - 1));
+        } else {
+            self.heard = Some(change);
         }
-        let fresh = self.0[word] & bit == 0;
-        self.0[word] |= bit;
-        fresh
-    }
-
-    fn contains(&self, slot: Slot) -> bool {
-        self.0.get(slot as usize / 64).is_some_and(|word| word & (1 << (slot % 64)) != 0)
-    }
-
-    /// Returns whether the bit was set before.
-    fn unset(&mut self, slot: Slot) -> bool {
-        let (word, bit) = (slot as usize / 64, 1 << (slot % 64));
-        let Some(word) = self.0.get_mut(word) else { return false };
-        let was_set = *word & bit != 0;
-        *word &= !bit;
-        was_set
     }
 }
 
@@ -202,6 +219,30 @@ mod tests {
         let rest: Vec<_> = std::iter::from_fn(|| outbox.pop()).collect();
         assert_eq!(rest.len(), 500);
         assert!(!outbox.is_sweeping());
+    }
+
+    #[test]
+    fn a_consumer_that_never_catches_up_still_gets_on() {
+        let mut outbox = Outbox::default();
+        // Each change is a slot of its own, so that its number is that of the change.
+        let (mut newest, mut taken) = (0, 0);
+        let mut heard = 0;
+        for round in 1..1000_u64 {
+            for _ in 0..2 {
+                newest += 1;
+                outbox.mark(newest as Slot);
+            }
+            taken = u64::from(outbox.pop().unwrap()).max(taken);
+            heard = outbox.heard(newest).unwrap_or(0);
+            assert!(heard <= taken, "in round {round}: {heard} of {taken}");
+        }
+        assert!(heard > 400, "{heard}");
+        while outbox.pop().is_some() {}
+        assert_eq!(outbox.heard(newest), Some(newest));
+        assert_eq!(outbox.take_superseded(), 0);
+        outbox.mark(1);
+        outbox.mark(1);
+        assert_eq!((outbox.take_superseded(), outbox.take_superseded()), (1, 0));
     }
 
     proptest! {

@@ -5,18 +5,22 @@ mod links;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod watching;
 mod witnesses;
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use herd_proto::{ClientId, LocationRecord, NodeName, Report, Violations};
+use herd_proto::{ClientId, LocationRecord, NodeName, Report, Timestamp, Violations};
 
 pub use self::forget::{Forgotten, GenerationsExhausted};
 pub use self::retention::Unacceptable;
+pub use self::watching::Told;
 use self::witnesses::Witnesses;
 pub use self::witnesses::{MAX_AWAITED, TooManyAwaited, WaitId};
+use super::bits::Bits;
 use super::expiry::{Lifetimes, Minute, Wheel, minute_of};
+use super::history::History;
+pub use super::interest::{Filter, Interest};
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::peers::Peers;
@@ -30,15 +34,6 @@ pub struct ConsumerId {
     /// Tells apart the consumers that have had the same place: a name that is out of date names
     /// nobody.
     generation: u32,
-}
-
-/// Which changes a consumer wants.
-#[derive(Debug, Clone)]
-pub enum Interest {
-    /// All of them.
-    Everything,
-    /// Those of some clients.
-    Clients(HashSet<ClientId>),
 }
 
 /// What a node is at its start.
@@ -127,7 +122,10 @@ pub struct State {
     lifetimes: Option<Lifetimes>,
     /// When the record in each slot is to be looked at, where there are lifetimes.
     wheel: Wheel,
-    /// The minute of this node's clock when it was last told the time.
+    /// When the record in each slot was learnt.
+    history: History,
+    /// This node's clock when it was last told the time, and the minute of it.
+    clock: Timestamp,
     minute: Minute,
     expired: u64,
     /// Most clients that reports may bring into the table.
@@ -154,6 +152,8 @@ struct Place {
 struct Consumer {
     outbox: Outbox,
     interest: Interest,
+    /// Who is in the area of the interest, as far as the consumer was told.
+    inside: Bits,
     /// Who drains the outbox; `None` while a peer's stream is down.
     drainer: Option<Token>,
 }
@@ -170,6 +170,8 @@ impl State {
             reports: ReportCounts::default(),
             lifetimes: None,
             wheel: Wheel::default(),
+            history: History::default(),
+            clock: Timestamp::EPOCH,
             minute: 0,
             expired: 0,
             max_clients: usize::MAX,
@@ -228,7 +230,7 @@ impl State {
     /// value: one wrong clock must not shut out later, right ones. A client too many, or one that
     /// reports too often.
     pub fn report(&mut self, now: Now, report: Report) -> Result<(LocationRecord, bool), NotTaken> {
-        self.minute = minute_of(now.wall);
+        self.tell_time(now);
         let checked = self.check_future(now, &report).map_err(NotTaken::Invalid);
         let known = checked.and_then(|()| self.check_limits(now, &report));
         let known = known.inspect_err(|_| self.reports.refused += 1)?;
@@ -265,6 +267,11 @@ impl State {
         }
     }
 
+    fn tell_time(&mut self, now: Now) {
+        self.clock = now.wall;
+        self.minute = minute_of(now.wall);
+    }
+
     fn check_future(&self, now: Now, report: &Report) -> Result<(), Violations> {
         let Some(time) = report.time else { return Ok(()) };
         let limit = now.wall.saturating_add(self.identity.max_future);
@@ -289,6 +296,7 @@ impl State {
             Merged::Newer(slot) => {
                 self.file(slot);
                 self.changes += 1;
+                self.history.note(slot, self.changes, self.clock, from);
                 self.mark(slot, from);
             }
             // The peer has just proven that it knows: as good as an acknowledgement.
@@ -306,13 +314,13 @@ impl State {
     }
 
     fn mark(&mut self, slot: Slot, from: Option<ConsumerId>) {
-        let client = &self.table.record(slot).client;
+        let record = self.table.record(slot);
         for (index, place) in (0..).zip(&mut self.consumers) {
             let Some(consumer) = &mut place.consumer else { continue };
             let id = ConsumerId { place: index, generation: place.generation };
             if from == Some(id) {
                 consumer.outbox.clear(slot);
-            } else if consumer.interest.includes(client) && consumer.outbox.mark(slot) {
+            } else if consumer.wants(slot, record) && consumer.outbox.mark(slot) {
                 self.woken.extend(consumer.drainer);
             }
         }
@@ -338,7 +346,8 @@ impl State {
         }
         let place = &mut self.consumers[index];
         place.generation = place.generation.wrapping_add(1);
-        place.consumer = Some(Consumer { outbox: Outbox::default(), interest, drainer });
+        let (outbox, inside) = (Outbox::default(), Bits::default());
+        place.consumer = Some(Consumer { outbox, interest, inside, drainer });
         ConsumerId { place: index as u32, generation: place.generation }
     }
 
@@ -352,8 +361,8 @@ impl State {
     }
 
     /// Marks all that is known now for a consumer, forgotten marks included. A consumer of
-    /// everything is sent it below changes in priority, for as long as [`State::is_sweeping`]; for
-    /// one of some clients it stands before all changes, and the number of its records is returned.
+    /// everything is sent it below changes in priority, for as long as [`State::is_sweeping`], as is
+    /// one with a filter; for one of some clients it stands before all changes, and the number of its records is returned.
     pub fn mark_everything(&mut self, id: ConsumerId) -> usize {
         self.mark_known(id, |_| true)
     }
@@ -368,7 +377,8 @@ impl State {
         let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return 0 };
         self.woken.extend(consumer.drainer);
         match &consumer.interest {
-            Interest::Everything => {
+            interest @ (Interest::Everything | Interest::Filtered(_)) => {
+                let wanted = |record| wanted(record) && interest.includes(record);
                 let wanted = |slot| table.holds(slot) && wanted(table.record(slot));
                 consumer.outbox.sweep(table.slots(), wanted);
                 consumer.outbox.demote(table.slots());
@@ -430,17 +440,22 @@ impl State {
     }
 }
 
+impl ConsumerId {
+    /// Its place, and the number that tells it from others in that place.
+    pub(super) fn parts(self) -> (u32, u32) {
+        (self.place, self.generation)
+    }
+}
+
+impl Consumer {
+    fn wants(&self, slot: Slot, record: &LocationRecord) -> bool {
+        self.interest.includes(record)
+            || (self.inside.contains(slot) && self.interest.names(&record.client))
+    }
+}
+
 /// A function of the field alone, so that others may be borrowed meanwhile.
 fn consumer_mut(consumers: &mut [Place], id: ConsumerId) -> Option<&mut Consumer> {
     let place = consumers.get_mut(id.place as usize)?;
     place.consumer.as_mut().filter(|_| place.generation == id.generation)
-}
-
-impl Interest {
-    fn includes(&self, client: &ClientId) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Clients(clients) => clients.contains(client),
-        }
-    }
 }

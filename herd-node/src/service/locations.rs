@@ -96,9 +96,16 @@ impl Locations for LocationsService {
     ) -> Result<Response<v1::GetResponse>, Status> {
         let client = ClientId::parse(&request.get_ref().client_id)
             .map_err(|error| invalid_argument(&Violations::one("client_id", error)))?;
-        let location = self.shared().with(|state, _| state.location(&client).map(Into::into));
-        let location = location.ok_or_else(|| unknown_client(&client))?;
-        Ok(Response::new(v1::GetResponse { location: Some(location) }))
+        let answer = self.shared().with(|state, _| {
+            let location = state.location(&client)?;
+            let learnt = state.learnt(&client);
+            Some(v1::GetResponse {
+                location: Some(location.into()),
+                applied_time: learnt.map(|(at, _)| at.into()),
+                applied_from: learnt.and_then(|(_, from)| from).unwrap_or_default().into(),
+            })
+        });
+        answer.map(Response::new).ok_or_else(|| unknown_client(&client))
     }
 
     async fn near(

@@ -9,6 +9,7 @@ mod peers;
 mod places;
 mod report_stream;
 mod watch;
+mod watch_request;
 
 pub use gossip::GossipService;
 pub use intake::Intake;

@@ -1,6 +1,6 @@
 //! `Locations.Watch`: an outbox for each watcher.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,20 +9,18 @@ use std::time::Duration;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use herd_edge::{Reason, Refusals};
-use herd_proto::{ClientId, Violations, invalid_argument, v1};
+use herd_proto::{invalid_argument, v1};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::draining;
-use crate::herd::state::{ConsumerId, Interest};
+use super::watch_request::{Token, interest};
+use crate::herd::state::{ConsumerId, Interest, State, Told};
 use crate::shared::{Shared, Waker};
 
 /// The changes of one watcher.
 pub(super) type Changes = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
-
-/// Most clients that one watcher may name. Following more than that, it may as well follow all.
-const MAX_CLIENTS: usize = 1024;
 
 /// How often watchers are looked at: what they owe grows by 4 bytes a change.
 const LOOK: Duration = Duration::from_secs(1);
@@ -89,7 +87,7 @@ impl Watchers {
         stop: CancellationToken,
     ) -> Result<Changes, Status> {
         let interest = interest(request).map_err(|violations| invalid_argument(&violations))?;
-        let watcher = self.admit(shared, interest, request.include_current)?;
+        let watcher = self.admit(shared, interest, &Beginning::of(request))?;
         Ok(Box::pin(unfold(Some((watcher, stop)), async |position| {
             let (mut watcher, stop) = position?;
             let behind = watcher.behind.clone();
@@ -106,21 +104,32 @@ impl Watchers {
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         interest: Interest,
-        include_current: bool,
+        beginning: &Beginning,
     ) -> Result<Watcher, Status> {
         let place = Place::take(self).ok_or_else(|| {
             self.refusals.count(Reason::Watchers);
             Status::resource_exhausted("this node has too many watchers")
         })?;
         let waker = shared.waker();
-        let (consumer, current) = shared.with(|state, _| {
+        let (consumer, instance, current, resumed) = shared.with(|state, _| {
             let consumer = state.subscribe(interest, Some(waker.token()));
-            let current = include_current.then(|| state.mark_locations(consumer));
-            (consumer, current)
+            let instance = state.identity().instance;
+            let (current, resumed) = beginning.mark(state, consumer);
+            (consumer, instance, current, resumed)
         });
         let behind = CancellationToken::new();
         self.behind().insert(consumer, behind.clone());
-        Ok(Watcher { shared: Arc::clone(shared), waker, consumer, behind, current, place })
+        Ok(Watcher {
+            shared: Arc::clone(shared),
+            waker,
+            consumer,
+            behind,
+            current,
+            resumed,
+            resumed_to: None,
+            instance,
+            place,
+        })
     }
 }
 
@@ -128,21 +137,38 @@ fn too_far_behind() -> Status {
     Status::resource_exhausted("this watcher has not read for too long: watch again")
 }
 
-fn interest(request: &v1::WatchRequest) -> Result<Interest, Violations> {
-    let ids = &request.client_ids;
-    if ids.is_empty() {
-        return Ok(Interest::Everything);
+/// What a stream begins with.
+enum Beginning {
+    /// The changes from now on.
+    Changes,
+    /// What is known now.
+    Current,
+    /// What has changed since the caller was last told.
+    Since(Token),
+}
+
+impl Beginning {
+    fn of(request: &v1::WatchRequest) -> Self {
+        // A token that makes no sense is one that this node does not know.
+        match request.resume_token.parse() {
+            Ok(token) => Self::Since(token),
+            Err(_) if request.include_current || !request.resume_token.is_empty() => Self::Current,
+            Err(_) => Self::Changes,
+        }
     }
-    let mut wrong = Violations::default();
-    if ids.len() > MAX_CLIENTS {
-        wrong.add("client_ids", format!("must be at most {MAX_CLIENTS}, got {}", ids.len()));
-        return Err(wrong);
+
+    /// Marks what is to be told first. Returns how many records of the current state stand before
+    /// all changes, if it is told, and whether a stream goes on that there was before.
+    fn mark(&self, state: &mut State, consumer: ConsumerId) -> (Option<usize>, bool) {
+        match self {
+            Self::Changes => (None, false),
+            Self::Since(token) if token.is_known(state) => {
+                state.mark_since(consumer, token.change);
+                (None, true)
+            }
+            Self::Current | Self::Since(_) => (Some(state.mark_locations(consumer)), false),
+        }
     }
-    let mut clients = HashSet::new();
-    for (index, id) in ids.iter().enumerate() {
-        clients.extend(wrong.check(&format!("client_ids[{index}]"), ClientId::parse(id)));
-    }
-    wrong.into_result(Some(Interest::Clients(clients)))
 }
 
 /// One of the places that [`Watchers`] has.
@@ -172,6 +198,11 @@ struct Watcher {
     /// While the state at the start is being sent: how many of its records stand before all
     /// changes in the outbox.
     current: Option<usize>,
+    /// Whether the caller has yet to hear that an earlier stream goes on.
+    resumed: bool,
+    /// The change that the caller can resume after, as last told.
+    resumed_to: Option<u64>,
+    instance: u64,
     place: Place,
 }
 
@@ -193,29 +224,47 @@ impl Watcher {
     /// next change wakes.
     fn take(&mut self) -> Option<v1::WatchResponse> {
         let consumer = self.consumer;
-        let (mut locations, mut forgotten) = (Vec::new(), Vec::new());
-        let (sweeping, pending) = self.shared.with(|state, _| {
-            while locations.len() + forgotten.len() < MAX_CHANGES
-                && let Some((_, record)) = state.pop(consumer)
+        let mut message = v1::WatchResponse::default();
+        let (taken, sweeping, pending, heard) = self.shared.with(|state, _| {
+            let mut taken = 0;
+            while taken < MAX_CHANGES
+                && let Some(told) = state.pop_told(consumer)
             {
-                if record.forgotten {
-                    forgotten.push(record.client.to_string());
-                } else {
-                    locations.push(v1::Location::from(record));
-                }
+                put(&mut message, told);
+                taken += 1;
             }
-            (state.is_sweeping(consumer), state.pending(consumer))
+            message.superseded = state.take_superseded(consumer);
+            let (sweeping, pending) = (state.is_sweeping(consumer), state.pending(consumer));
+            (taken, sweeping, pending, state.heard(consumer))
         });
-        let taken = locations.len() + forgotten.len();
         // Some that were to be sent may have expired meanwhile: then the count is never reached.
         let left = self.current.map(|left| left.saturating_sub(taken).min(pending));
-        let current_state_complete = left == Some(0) && !sweeping;
-        self.current = left.filter(|_| !current_state_complete);
-        (taken > 0 || current_state_complete).then_some(v1::WatchResponse {
-            locations,
-            current_state_complete,
-            forgotten,
-        })
+        message.current_state_complete = left == Some(0) && !sweeping;
+        self.current = left.filter(|_| !message.current_state_complete);
+        message.resumed = std::mem::take(&mut self.resumed);
+        if taken == 0 && !message.current_state_complete && !message.resumed {
+            return None;
+        }
+        if let Some(change) = heard
+            && self.resumed_to != heard
+        {
+            self.resumed_to = heard;
+            message.resume_token = Token { instance: self.instance, change }.to_string();
+        }
+        Some(message)
+    }
+}
+
+fn put(message: &mut v1::WatchResponse, told: Told<'_>) {
+    match told {
+        Told::Moved { record, entered } => {
+            if entered {
+                message.entered.push(record.client.to_string());
+            }
+            message.locations.push(record.into());
+        }
+        Told::Left(record) => message.left.push(record.into()),
+        Told::Forgotten(record) => message.forgotten.push(record.client.to_string()),
     }
 }
 

@@ -61,7 +61,7 @@ async fn a_watcher_hears_who_is_forgotten_and_not_who_was_before() {
     }
     forget(&node, "plum").await.unwrap();
     for client_ids in [vec![], vec!["kiwi".to_owned(), "plum".to_owned()]] {
-        let request = WatchRequest { client_ids, include_current: true };
+        let request = WatchRequest { client_ids, include_current: true, ..WatchRequest::default() };
         let mut changes = client.watch(request).await.unwrap().into_inner();
         let present = changes.message().await.unwrap().unwrap();
         assert!(present.current_state_complete);

@@ -228,11 +228,11 @@ async fn a_watcher_may_name_1024_clients() {
     let mut client = locations(&node).await;
     let request = |count: usize| WatchRequest {
         client_ids: (0..count).map(|n| format!("c{n}")).collect(),
-        include_current: false,
+        ..WatchRequest::default()
     };
     assert!(client.watch(request(1024)).await.is_ok());
     assert_eq!(client.watch(request(1025)).await.unwrap_err().code(), Code::InvalidArgument);
-    let wrong = WatchRequest { client_ids: vec!["a b".into()], include_current: false };
+    let wrong = WatchRequest { client_ids: vec!["a b".into()], ..WatchRequest::default() };
     let status = client.watch(wrong).await.unwrap_err();
     assert!(status.message().contains("client_ids[0]"), "{status}");
 }

@@ -63,7 +63,7 @@ async fn a_watcher_gets_the_present_first_and_then_each_change_once() {
     let node = start("Bailey", &[]).await;
     let mut client = locations(&node).await;
     client.report(report("kiwi")).await.unwrap();
-    let request = WatchRequest { client_ids: vec![], include_current: true };
+    let request = WatchRequest { include_current: true, ..WatchRequest::default() };
     let mut changes = client.watch(request).await.unwrap().into_inner();
     let first = changes.message().await.unwrap().unwrap();
     assert!(first.current_state_complete);
@@ -87,7 +87,11 @@ async fn a_watcher_gets_the_present_first_and_then_each_change_once() {
 #[tokio::test]
 async fn watching_nothing_known_says_so_at_once() {
     let node = start("Bailey", &[]).await;
-    let request = WatchRequest { client_ids: vec!["kiwi".into()], include_current: true };
+    let request = WatchRequest {
+        client_ids: vec!["kiwi".into()],
+        include_current: true,
+        ..WatchRequest::default()
+    };
     let mut changes = locations(&node).await.watch(request).await.unwrap().into_inner();
     let first = changes.message().await.unwrap().unwrap();
     assert!(first.current_state_complete && first.locations.is_empty());

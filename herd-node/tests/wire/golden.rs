@@ -184,12 +184,16 @@ fn public_messages() -> Vec<Case> {
             },
         ),
         case("get-request", GetRequest { client_id: "kiwi".into() }),
-        case("get-response", GetResponse { location: Some(location()) }),
+        case("get-response", GetResponse { location: Some(location()), ..Default::default() }),
         case("forget-request", ForgetRequest { client_id: "kiwi".into(), ..Default::default() }),
         case("forget-response", ForgetResponse { known: true, location: Some(location()) }),
         case(
             "watch-request",
-            WatchRequest { client_ids: vec!["kiwi".into()], include_current: true },
+            WatchRequest {
+                client_ids: vec!["kiwi".into()],
+                include_current: true,
+                ..Default::default()
+            },
         ),
         case(
             "watch-response",
@@ -197,6 +201,7 @@ fn public_messages() -> Vec<Case> {
                 locations: vec![location()],
                 current_state_complete: true,
                 forgotten: vec!["plum".into()],
+                ..Default::default()
             },
         ),
         case(

@@ -4,7 +4,6 @@ use herd_proto::{ClientId, LocationRecord, Position};
 
 use super::State;
 use crate::herd::Now;
-use crate::herd::expiry::minute_of;
 
 /// What became of a request to forget.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +34,7 @@ impl State {
         now: Now,
         client: ClientId,
     ) -> Result<Forgotten, GenerationsExhausted> {
-        self.minute = minute_of(now.wall);
+        self.tell_time(now);
         let known = self.table.find(&client).map(|slot| self.table.record(slot));
         let generation = known.map_or(0, |record| record.generation);
         let generation = generation.checked_add(1).ok_or(GenerationsExhausted)?;

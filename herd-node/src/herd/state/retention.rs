@@ -50,7 +50,7 @@ impl State {
         record: LocationRecord,
         from: ConsumerId,
     ) -> Result<Merged, Unacceptable> {
-        self.minute = minute_of(now.wall);
+        self.tell_time(now);
         let latest = now.wall.saturating_add(furthest_ahead(self.identity.max_future));
         if record.time.max(record.receive_time) > latest {
             if let Some(peer) = self.peers.by_consumer_mut(from) {
@@ -83,7 +83,7 @@ impl State {
     /// there is more to do: a moment that has passed where the budget was too small, `None` where
     /// there is nothing that could expire.
     pub fn expire(&mut self, now: Now, budget: usize) -> Option<Timestamp> {
-        self.minute = minute_of(now.wall);
+        self.tell_time(now);
         for _ in 0..budget {
             let Some(slot) = self.wheel.pop(self.minute) else { break };
             if self.is_over(self.table.record(slot)) {
@@ -148,11 +148,13 @@ impl State {
     fn remove(&mut self, slot: Slot) {
         self.wheel.remove(slot);
         self.stop_awaiting(slot);
+        self.history.forget(slot);
         if self.table.remove(slot) {
             self.expired += 1;
         }
         for consumer in self.consumers.iter_mut().filter_map(|place| place.consumer.as_mut()) {
             consumer.outbox.clear(slot);
+            consumer.inside.unset(slot);
         }
     }
 }

@@ -4,6 +4,7 @@ mod forgetting;
 mod model;
 mod near;
 mod retention;
+mod watching;
 mod witnesses;
 
 use std::time::Duration;

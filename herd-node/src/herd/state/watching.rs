@@ -1,0 +1,95 @@
+//! What watchers are told beyond the records: who came into an area and who left it, what they
+//! missed, and where they can go on.
+
+use herd_proto::{ClientId, LocationRecord, Timestamp};
+
+use super::{ConsumerId, State, consumer_mut};
+use crate::herd::interest::is_in;
+use crate::herd::table::Slot;
+
+/// What a watcher is told of one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// It is here now.
+    Moved {
+        /// Where.
+        record: &'a LocationRecord,
+        /// Whether it has come into the area that is watched.
+        entered: bool,
+    },
+    /// It was in the area that is watched, and is here now.
+    Left(&'a LocationRecord),
+    /// It was forgotten.
+    Forgotten(&'a LocationRecord),
+}
+
+impl State {
+    /// Takes what has waited longest to be told to a watcher.
+    pub fn pop_told(&mut self, id: ConsumerId) -> Option<Told<'_>> {
+        loop {
+            let (slot, _) = self.pop(id)?;
+            let record = self.table.record(slot);
+            let consumer = consumer_mut(&mut self.consumers, id)?;
+            let Some(area) = consumer.interest.area() else {
+                let record = self.table.record(slot);
+                let moved = Told::Moved { record, entered: false };
+                return Some(if record.forgotten { Told::Forgotten(record) } else { moved });
+            };
+            if is_in(area, record) {
+                let entered = consumer.inside.set(slot);
+                return Some(Told::Moved { record: self.table.record(slot), entered });
+            }
+            // Who came and went before it could be told is not told.
+            if consumer.inside.unset(slot) {
+                let record = self.table.record(slot);
+                let left = Told::Left(record);
+                return Some(if record.forgotten { Told::Forgotten(record) } else { left });
+            }
+        }
+    }
+
+    /// How many changes a watcher was not told since this was last asked, because others followed.
+    pub fn take_superseded(&mut self, id: ConsumerId) -> u64 {
+        self.consumer_mut(id).map_or(0, |consumer| consumer.outbox.take_superseded())
+    }
+
+    /// The number up to which a watcher has been told of all changes, if it is known yet.
+    pub fn heard(&mut self, id: ConsumerId) -> Option<u64> {
+        let newest = self.changes;
+        self.consumer_mut(id)?.outbox.heard(newest)
+    }
+
+    /// Marks for a new watcher what has changed after the change of number `heard`, of which it was
+    /// told when it watched before. Goes through the whole table.
+    pub fn mark_since(&mut self, id: ConsumerId, heard: u64) {
+        let (table, history) = (&self.table, &self.history);
+        let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return };
+        let (interest, inside) = (&consumer.interest, &mut consumer.inside);
+        let named = |slot: Slot| {
+            let record = table.holds(slot).then(|| table.record(slot))?;
+            interest.names(&record.client).then_some(record)
+        };
+        let has_changed = |slot| history.change(slot) > heard;
+        if let Some(area) = interest.area() {
+            for slot in table.slots() {
+                // Where it was when the watcher was last told is not known any more, so one that
+                // has changed may have been inside.
+                if named(slot).is_some_and(|record| has_changed(slot) || is_in(area, record)) {
+                    inside.set(slot);
+                }
+            }
+        }
+        consumer.outbox.sweep(table.slots(), |slot| has_changed(slot) && named(slot).is_some());
+        self.woken.extend(consumer.drainer);
+    }
+
+    /// When this node learnt the present location of a client, and the name of the peer that told
+    /// it, if one did and is still there; `None` if the location was there when the node started.
+    pub fn learnt(&self, client: &ClientId) -> Option<(Timestamp, Option<&str>)> {
+        let slot: Slot = self.table.find(client)?;
+        let learnt = self.history.learnt(slot)?;
+        let mut peers = self.peers.iter();
+        let from = peers.find(|(_, peer)| learnt.is_from(peer.consumer));
+        Some((learnt.at, from.map(|(name, _)| name.as_str())))
+    }
+}
