@@ -93,6 +93,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where to serve HTTP to operators; `None` serves none.
     pub admin: Option<SocketAddr>,
+    /// Whether the live page is served to operators, too.
+    pub page: bool,
+    /// Where the page takes map tiles from; `None` for nowhere.
+    pub tiles_url: Option<String>,
     /// The nodes to keep links with: name, and host and port.
     pub friends: Vec<(NodeName, String)>,
     /// How more are found; with it, those of the herd file count for nothing.
@@ -148,6 +152,8 @@ impl Config {
             None => peers_dns.as_ref().map(|_| ADMIN),
         };
         let admin = reader.read("admin", settings.admin.as_deref(), admin, admin_address);
+        let page = reader.read("page", settings.page.as_deref(), true, parsed);
+        let tiles_url = reader.read("tiles_url", settings.tiles_url.as_deref(), None, tiles);
         let drain_grace =
             reader.read("drain_grace", settings.drain_grace.as_deref(), DRAIN_GRACE, duration);
         let data = read_data(&mut reader, &settings);
@@ -175,6 +181,8 @@ impl Config {
             cluster: topology.cluster.clone(),
             listen: node.map_or(LISTEN, |node| node.listen),
             admin,
+            page,
+            tiles_url,
             friends: friends.map(|friend| (friend.name.clone(), friend.address.clone())).collect(),
             peers_dns,
             max_future,
@@ -302,6 +310,21 @@ fn retention(text: &str) -> Result<Option<Duration>, String> {
 }
 
 /// Where to serve operators, or nowhere.
+/// A URL with room for the number of a tile.
+fn tiles(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() || text == "none" {
+        return Ok(None);
+    }
+    let has_room = ["{z}", "{x}", "{y}"].iter().all(|part| text.contains(part));
+    let is_url = (text.starts_with("https://") || text.starts_with("http://"))
+        && text.replace(['{', '}'], "").parse::<http::Uri>().is_ok();
+    if has_room && is_url {
+        Ok(Some(text.into()))
+    } else {
+        Err(format!("must be like https://tiles.example.org/{{z}}/{{x}}/{{y}}.png, got {text:?}"))
+    }
+}
+
 fn admin_address(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == "none" {
         return Ok(None);

@@ -25,6 +25,7 @@ mod error;
 mod expiry;
 mod metrics;
 mod node;
+mod page;
 mod shutdown;
 
 pub use config::Config;

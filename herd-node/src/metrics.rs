@@ -13,6 +13,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::info::Info;
 
 use crate::herd::peers::{Counts, Heard};
+use crate::herd::propagation::Propagation;
 use crate::herd::state::{ReportCounts, State};
 use crate::service::NodeFacts;
 use crate::shared::Shared;
@@ -47,6 +48,7 @@ struct Snapshot {
     awaited: usize,
     friends: Vec<Friend>,
     guests: usize,
+    propagation: Propagation,
 }
 
 struct Friend {
@@ -79,6 +81,7 @@ impl Snapshot {
             expired: state.expired(),
             awaited: state.awaited(),
             guests: peers.iter().count() - friends.len(),
+            propagation: state.propagation().clone(),
             friends,
         }
     }
@@ -105,6 +108,9 @@ impl Collector for NodeCollector {
         links(&mut to, &snapshot)?;
         records(&mut to, &snapshot)?;
         self.dns(&mut to)?;
+        let help = "From a report at any node to its application here, by the two nodes' clocks";
+        let (name, all) = ("herd_gossip_propagation_seconds", &snapshot.propagation);
+        to.histogram(name, help, all.sum(), all.buckets())?;
         self.edge(&mut to)?;
         self.store(&mut to)
     }

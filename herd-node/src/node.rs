@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _, stream};
@@ -38,6 +38,7 @@ use crate::herd::state::Identity;
 use crate::limits::Limits;
 use crate::link::{self, Connect, Friends, Way};
 use crate::metrics;
+use crate::page::{self, Page, Survey};
 use crate::places::Places;
 use crate::service::{
     GossipService, Intake, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
@@ -226,8 +227,8 @@ impl Node {
         };
         let watchers = node.watchers(&config.limits, &edge.refusals);
         let Edge { tls, dns, refusals } = edge;
-        let findings =
-            node.find_friends(&config, Way { connect, bearer: config.bearer.clone() }, dns);
+        let way = Way { connect, bearer: config.bearer.clone() };
+        let findings = node.find_friends(&config, way.clone(), dns);
         let facts = NodeFacts {
             places,
             durability,
@@ -250,7 +251,8 @@ impl Node {
         let Limits { max_in_flight, max_streams, .. } = config.limits;
         let guard = Guard::new(access(&config, tokens.clone()), max_in_flight, refusals);
         node.serve(incoming, routes, max_streams, Arc::new(guard));
-        node.serve_operators(admin, &facts);
+        let page = node.page(&config, &facts, tokens.clone(), &way);
+        node.serve_operators(admin, &facts, page);
         node.tell_health(facts.durability);
         node.until_the_end(expiry::run(Arc::clone(&node.shared)));
         if let Some(tls) = tls {
@@ -435,7 +437,12 @@ impl Node {
 
     /// Serves metrics and health over HTTP until the very end, so that a node that drains is seen
     /// to.
-    fn serve_operators(&mut self, listener: Option<TcpListener>, facts: &NodeFacts) {
+    fn serve_operators(
+        &mut self,
+        listener: Option<TcpListener>,
+        facts: &NodeFacts,
+        page: Option<Page>,
+    ) {
         let Some(listener) = listener else { return };
         if let Some(address) = self.admin {
             let node = self.shared.with(|state, _| state.identity().name.clone());
@@ -443,12 +450,38 @@ impl Node {
         }
         let registry = metrics::registry(&self.shared, facts);
         let facts = facts.clone();
-        let routes = herd_admin::router(registry, move || facts.readiness());
+        let mut routes = herd_admin::router(registry, move || facts.readiness());
+        if let Some(page) = page {
+            self.until_the_end(Arc::clone(&page.survey).run());
+            routes = routes.merge(page::routes(page));
+        }
         let serving = herd_admin::serve(listener, routes, self.stop_server.clone());
         self.tasks.spawn(async move {
             serving.await;
             Ok(())
         });
+    }
+
+    fn page(
+        &self,
+        config: &Config,
+        facts: &NodeFacts,
+        tokens: Option<Arc<Tokens>>,
+        way: &Way,
+    ) -> Option<Page> {
+        let listed = |name| config.nodes.iter().any(|(other, _)| other == name);
+        let friends = config.friends.iter().filter(|(name, _)| !listed(name));
+        let others = config.nodes.iter().filter(|(name, _)| *name != config.name);
+        let nodes = others.chain(friends).cloned().collect();
+        config.page.then(|| Page {
+            shared: Arc::clone(&self.shared),
+            facts: facts.clone(),
+            survey: Survey::new(nodes, way.clone()),
+            access: access(config, tokens),
+            tiles_url: config.tiles_url.clone(),
+            stop: self.stop_server.clone(),
+            viewers: AtomicUsize::new(0),
+        })
     }
 
     /// Runs work for as long as the node serves.

@@ -48,6 +48,16 @@ pub struct Settings {
     /// The name server that knows them, in place of the system's
     #[arg(long, env = "HERD_DNS_SERVER", value_name = "IP:PORT")]
     pub dns_server: Option<String>,
+    /// Whether the admin port also serves the live page, which shows where all clients are: true or
+    /// false [default: true]
+    #[arg(long, env = "HERD_PAGE", value_name = "BOOL")]
+    #[serde(deserialize_with = "scalar")]
+    pub page: Option<String>,
+
+    /// Where the page takes map tiles from, such as https://tiles.example.org/{z}/{x}/{y}.png; the
+    /// viewers' browsers ask there [default: none, the page brings its own land]
+    #[arg(long, env = "HERD_TILES_URL", value_name = "URL")]
+    pub tiles_url: Option<String>,
 
     /// How far ahead of this node's clock a report may be [default: 24h]
     #[arg(long, env = "HERD_MAX_FUTURE", value_name = "DURATION")]
@@ -126,6 +136,8 @@ impl Settings {
             peers_dns: self.peers_dns.or(other.peers_dns),
             peers_refresh: self.peers_refresh.or(other.peers_refresh),
             dns_server: self.dns_server.or(other.dns_server),
+            page: self.page.or(other.page),
+            tiles_url: self.tiles_url.or(other.tiles_url),
             max_future: self.max_future.or(other.max_future),
             retention: self.retention.or(other.retention),
             drain_grace: self.drain_grace.or(other.drain_grace),

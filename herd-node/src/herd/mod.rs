@@ -14,6 +14,7 @@
 //! - [`pace`]: how often one client may report
 //! - [`interest`]: which changes a consumer wants; [`history`]: when each record was learnt, and
 //!   from whom
+//! - [`propagation`]: how long records take to get here
 //! - [`peers`]: the other nodes, and which of several streams to one of them stays
 //! - [`state`]: all of the above under one roof; `report`, `merge`, `forget`, `expire`
 //! - [`link`]: one stream to one peer, from Hello to Goodbye
@@ -31,6 +32,7 @@ pub mod order;
 pub mod outbox;
 pub mod pace;
 pub mod peers;
+pub mod propagation;
 pub mod state;
 pub mod table;
 pub mod tree;

@@ -24,6 +24,7 @@ pub use super::interest::{Filter, Interest};
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::peers::Peers;
+use super::propagation::Propagation;
 use super::table::{Merged, Slot, Table};
 use super::{Now, Token};
 
@@ -124,6 +125,8 @@ pub struct State {
     wheel: Wheel,
     /// When the record in each slot was learnt.
     history: History,
+    /// How long records of peers took.
+    propagation: Propagation,
     /// This node's clock when it was last told the time, and the minute of it.
     clock: Timestamp,
     minute: Minute,
@@ -171,6 +174,7 @@ impl State {
             lifetimes: None,
             wheel: Wheel::default(),
             history: History::default(),
+            propagation: Propagation::default(),
             clock: Timestamp::EPOCH,
             minute: 0,
             expired: 0,
@@ -240,6 +244,12 @@ impl State {
         self.reports.taken += 1;
         self.reports.applied += u64::from(newer);
         Ok((record, newer))
+    }
+
+    /// How long it took from the node that took a report to this one, for the records of peers that
+    /// were newer than what was known.
+    pub fn propagation(&self) -> &Propagation {
+        &self.propagation
     }
 
     /// How many records have become the newest of their client since the start. Who has heard of

@@ -3,7 +3,7 @@
 mod gossip;
 mod intake;
 mod locations;
-mod near;
+pub(crate) mod near;
 mod node;
 mod peers;
 mod places;

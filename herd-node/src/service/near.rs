@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 768 << 10;
 ///
 /// # Cancel safety
 /// Dropping the future ends the search.
-pub(super) async fn answer(
+pub(crate) async fn answer(
     shared: &Shared,
     query: NearQuery,
 ) -> Result<v1::NearResponse, ClientId> {

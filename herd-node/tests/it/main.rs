@@ -13,6 +13,7 @@ mod limits;
 mod locations;
 mod min_peers;
 mod near;
+mod page;
 mod places;
 mod propagate;
 mod shutdown;

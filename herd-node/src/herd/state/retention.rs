@@ -64,7 +64,12 @@ impl State {
             }
             return Err(Unacceptable::Expired);
         }
-        Ok(self.merge(record, Some(from)))
+        let taken = record.receive_time;
+        let merged = self.merge(record, Some(from));
+        if let Merged::Newer(_) = merged {
+            self.propagation.note(taken, now.wall);
+        }
+        Ok(merged)
     }
 
     /// Takes a record that this node held before it was restarted, unless its time is over at the
