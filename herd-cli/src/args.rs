@@ -1,6 +1,12 @@
 //! What can be typed.
 
+mod doctor;
 mod near;
+mod simulate;
+mod small;
+mod topology;
+mod trace;
+mod transfer;
 mod watch;
 
 use std::ffi::OsString;
@@ -11,7 +17,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum as _};
 use herd_node::telemetry::LogSettings;
 use herd_proto::NodeName;
 
+pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::near::NearArgs;
+pub(crate) use self::simulate::SimulateArgs;
+pub(crate) use self::small::{CompletionsArgs, ManArgs, TopArgs, VersionArgs};
+pub(crate) use self::topology::{Drawing, TopologyArgs};
+pub(crate) use self::trace::TraceArgs;
+pub(crate) use self::transfer::{ExportArgs, FileForm, ImportArgs};
 pub(crate) use self::watch::WatchArgs;
 use crate::output::Format;
 
@@ -118,6 +130,36 @@ pub(crate) enum Command {
     /// Show all nodes side by side, and whether they agree
     #[command(after_help = StatusArgs::EXAMPLES)]
     Status(StatusArgs),
+    /// Show the whole herd again and again: rates, lag, agreement
+    #[command(after_help = TopArgs::EXAMPLES)]
+    Top(TopArgs),
+    /// Show who is linked with whom, also as a drawing
+    #[command(after_help = TopologyArgs::EXAMPLES)]
+    Topology(TopologyArgs),
+    /// Show which node learnt a client's location when, and from whom
+    #[command(after_help = TraceArgs::EXAMPLES)]
+    Trace(TraceArgs),
+    /// Look for the commonest mistakes, and tell what to do
+    #[command(after_help = DoctorArgs::EXAMPLES)]
+    Doctor(DoctorArgs),
+    /// Report the locations of a file: CSV, JSON lines, GPX or GeoJSON
+    #[command(after_help = ImportArgs::EXAMPLES)]
+    Import(ImportArgs),
+    /// Write the locations of all clients to a file
+    #[command(after_help = ExportArgs::EXAMPLES)]
+    Export(ExportArgs),
+    /// Let clients move about, to look at
+    #[command(after_help = SimulateArgs::EXAMPLES)]
+    Simulate(SimulateArgs),
+    /// Show the releases of this program and of all nodes
+    #[command(after_help = VersionArgs::EXAMPLES)]
+    Version(VersionArgs),
+    /// Write a shell's completions of this program to standard output
+    #[command(after_help = CompletionsArgs::EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write this program's man pages
+    #[command(after_help = ManArgs::EXAMPLES)]
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -254,6 +296,9 @@ pub(crate) struct StatusArgs {
     /// Ask all nodes of the herd file; the default unless --node is given
     #[arg(long)]
     pub(crate) all: bool,
+    /// Say in one line whether all is well, for Nagios and its kin, with their exit codes
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 impl StatusArgs {
@@ -262,8 +307,11 @@ Examples:
   herd-cli status
   herd-cli --node Clark status
   herd-cli status --output json | jq -e .digests_equal
+  herd-cli status --check
 
-Exit code 8 tells that some nodes are down or refuse to tell, 5 that all are down, 7 that none\ntells and some refuse: they want a token, or TLS.";
+With --check, exit code 0 is OK; 1 is WARNING: nodes do not agree, or one is not ready or fails in
+part; 2 is CRITICAL: a node or a link between friends is down. Without,
+exit code 8 tells that some nodes are down or refuse to tell, 5 that all are down, 7 that none\ntells and some refuse: they want a token, or TLS.";
 }
 
 /// The form of output that a command line asks for, even where it makes no sense otherwise.

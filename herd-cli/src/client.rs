@@ -7,7 +7,8 @@ use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::node_client::NodeClient;
 use herd_proto::v1::places_client::PlacesClient;
 use herd_proto::{
-    ClientId, LocationRecord, MAX_MESSAGE_BYTES, NearQuery, Position, Report, SearchQuery, v1,
+    ClientId, LocationRecord, MAX_MESSAGE_BYTES, NearQuery, Position, Report, SearchQuery,
+    Timestamp, v1,
 };
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -61,6 +62,17 @@ pub struct Recorded {
     pub location: LocationRecord,
     /// Whether it was the newest of its client.
     pub applied: bool,
+}
+
+/// A location, and how a node came to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The location.
+    pub location: LocationRecord,
+    /// When the node learnt it, by its own clock; `None` where it was there when the node started.
+    pub applied_time: Option<Timestamp>,
+    /// The peer that told it; `None` for a report of the client itself.
+    pub applied_from: Option<String>,
 }
 
 /// The answer to a question who is near.
@@ -186,6 +198,23 @@ impl Client {
         let mut locations = self.locations();
         let answer = self.call("Locations/Get", locations.get(self.timed(request))).await?;
         self.location(answer.location)
+    }
+
+    /// The newest known location of `client`, and how the node came to know it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the node knows no such client, among others.
+    pub async fn known(&self, client: &ClientId) -> Result<Known, Error> {
+        let request = v1::GetRequest { client_id: client.as_str().into() };
+        let mut locations = self.locations();
+        let answer = self.call("Locations/Get", locations.get(self.timed(request))).await?;
+        let applied_time = answer.applied_time.as_ref().map(Timestamp::try_from).transpose();
+        let applied_time = applied_time.map_err(|error| Error::Answer {
+            address: self.address.clone(),
+            problem: format!("applied_time {error}"),
+        })?;
+        let applied_from = Some(answer.applied_from).filter(|from| !from.is_empty());
+        Ok(Known { location: self.location(answer.location)?, applied_time, applied_from })
     }
 
     /// The clients near a point or near another client, nearest first.

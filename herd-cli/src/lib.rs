@@ -10,7 +10,8 @@ mod report_stream;
 mod watch;
 
 pub use client::{
-    Access, CONNECT_TIMEOUT, Client, DEFAULT_DEADLINE, FoundPlaces, Nearby, Neighbor, Recorded,
+    Access, CONNECT_TIMEOUT, Client, DEFAULT_DEADLINE, FoundPlaces, Known, Nearby, Neighbor,
+    Recorded,
 };
 pub use error::{Error, Unreachable};
 pub use report_stream::{MAX_BATCH_BYTES, MAX_BATCH_REPORTS, RefusedReport, ReportStream, Taken};

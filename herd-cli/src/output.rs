@@ -1,7 +1,7 @@
 //! The only place that prints: data on standard output, everything else on standard error.
 
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use anstream::AutoStream;
 use clap::ValueEnum;
@@ -62,6 +62,24 @@ impl Output {
     pub(crate) fn new(format: Format) -> Self {
         let out = BufWriter::new(AutoStream::auto(io::stdout()));
         Self { format, out, err: AutoStream::auto(io::stderr()) }
+    }
+
+    /// The form of the output.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether somebody looks at the output, and can be shown a table that changes.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.format == Format::Table && io::stdout().is_terminal()
+    }
+
+    /// Shows something in passing where somebody looks: it takes the place of what was shown so
+    /// before.
+    pub(crate) fn passing(&mut self, text: &str) {
+        if io::stderr().is_terminal() {
+            let _ = write!(self.err, "\r\u{1b}[K{}", printable(text));
+        }
     }
 
     /// Prints the whole answer of a command.

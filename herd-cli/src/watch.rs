@@ -42,6 +42,7 @@ pub enum Change {
 pub struct Watch {
     client: Client,
     stream: Streaming<v1::WatchResponse>,
+    current: bool,
     superseded: u64,
     resume_token: String,
 }
@@ -59,7 +60,7 @@ impl Watch {
         };
         let stream = client.call(RPC, client.locations().watch(request)).await?;
         let (client, resume_token) = (client.clone(), query.resume_token);
-        Ok(Self { client, stream, superseded: 0, resume_token })
+        Ok(Self { client, stream, current: false, superseded: 0, resume_token })
     }
 
     /// The next changes: first the clients that moved, in the order in which they changed first,
@@ -88,10 +89,16 @@ impl Watch {
             changes.push(Change::Forgotten(self.client.client_id(id)?));
         }
         self.superseded += message.superseded;
+        self.current |= message.current_state_complete;
         if !message.resume_token.is_empty() {
             self.resume_token = message.resume_token;
         }
         Ok(Some(changes))
+    }
+
+    /// Whether all that was known when the stream began has been told, where that was asked for.
+    pub fn is_current(&self) -> bool {
+        self.current
     }
 
     /// How many changes were not told, because the client changed again before they could be.

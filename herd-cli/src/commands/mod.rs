@@ -1,13 +1,24 @@
 //! One command a file: what it asks, and how it shows the answer.
 
+mod doctor;
+mod export;
 mod forget;
 mod get;
+mod import;
 mod location;
+mod manual;
 mod near;
+mod progress;
 mod report;
 mod report_many;
+mod simulate;
 mod status;
+mod survey;
+mod top;
+mod topology;
+mod trace;
 mod up;
+mod version;
 mod watch;
 mod whatsat;
 
@@ -32,6 +43,11 @@ pub(crate) async fn run(
     global: Global,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
+    match &command {
+        Command::Completions(args) => return manual::completions(args, output),
+        Command::Man(args) => return manual::man(args, output),
+        _ => {}
+    }
     let target = Target::new(global).await?;
     match command {
         Command::Up(args) => up::run(*args, target, output).await,
@@ -42,6 +58,16 @@ pub(crate) async fn run(
         Command::Forget(args) => forget::run(args, target, output).await,
         Command::Watch(args) => watch::run(args, target, output).await,
         Command::Status(args) => status::run(args, target, output).await,
+        Command::Top(args) => top::run(args, target, output).await,
+        Command::Topology(args) => topology::run(args, target, output).await,
+        Command::Trace(args) => trace::run(args, target, output).await,
+        Command::Doctor(args) => doctor::run(args, target, output).await,
+        Command::Import(args) => import::run(args, target, output).await,
+        Command::Export(args) => export::run(args, target, output).await,
+        Command::Simulate(args) => simulate::run(args, target, output).await,
+        Command::Version(_) => version::run(target, output).await,
+        // Taken care of above: they need no herd.
+        Command::Completions(_) | Command::Man(_) => Ok(ExitCode::Success),
     }
 }
 
@@ -91,8 +117,11 @@ impl Target {
     }
 
     async fn connect(&self) -> Result<Client, Failure> {
-        let address = self.address()?;
-        Ok(Client::connect_with(&self.access_to(&address), &address, self.timeout).await?)
+        self.connect_to(&self.address()?).await
+    }
+
+    async fn connect_to(&self, address: &str) -> Result<Client, Failure> {
+        Ok(Client::connect_with(&self.access_to(address), address, self.timeout).await?)
     }
 
     /// How the node at `address` is reached: its certificate may bear its name in the herd file.

@@ -1,3 +1,5 @@
+mod check;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,9 +8,10 @@ use herd_cli::{Client, Error};
 use herd_proto::v1;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::task::JoinSet;
 
+use self::check::Check;
 use super::Target;
+use super::survey::{Asked, ask_all, meant};
 use crate::args::StatusArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -19,14 +22,14 @@ pub(super) async fn run(
     target: Target,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    let nodes = if args.all || target.node.is_none() {
-        let entries = target.topology.nodes.iter();
-        entries.map(|entry| (entry.name.to_string(), entry.address.clone())).collect()
-    } else {
-        let address = target.address()?;
-        vec![(target.node.clone().unwrap_or_default(), address)]
-    };
-    let herd = Herd::new(ask_all(nodes, &target).await);
+    let ask = |client: Client| async move { client.status().await };
+    let asked = ask_all(meant(&target, args.all)?, &target, ask).await;
+    let herd = Herd::new(asked.into_iter().map(NodeView::new).collect());
+    if args.check {
+        let check = Check::of(&herd);
+        output.answer(&check)?;
+        return Ok(check.exit_code());
+    }
     output.answer(&herd)?;
     Ok(match herd.up {
         0 if herd.refused > 0 => ExitCode::Permission,
@@ -38,28 +41,6 @@ pub(super) async fn run(
 
 /// The state of a node that is there and turns the caller down.
 const REFUSED: &str = "refused";
-
-/// Asks all nodes at the same time, so that one that is down delays nobody.
-async fn ask_all(nodes: Vec<(String, String)>, target: &Target) -> Vec<NodeView> {
-    let mut asking = JoinSet::new();
-    for (index, (name, address)) in nodes.into_iter().enumerate() {
-        let (access, timeout) = (target.access_to(&address), target.timeout);
-        asking.spawn(async move {
-            let status = match Client::connect_with(&access, &address, timeout).await {
-                Ok(client) => client.status().await,
-                Err(error) => Err(error),
-            };
-            let view = match status {
-                Ok(status) => NodeView::up(address, &status),
-                Err(error) => NodeView::without_status(name, address, &error),
-            };
-            (index, view)
-        });
-    }
-    let mut views = asking.join_all().await;
-    views.sort_by_key(|(index, _)| *index);
-    views.into_iter().map(|(_, view)| view).collect()
-}
 
 #[derive(Serialize)]
 struct Herd {
@@ -178,6 +159,13 @@ impl Herd {
 }
 
 impl NodeView {
+    fn new(asked: Asked<v1::GetStatusResponse>) -> Self {
+        match asked.answer {
+            Ok(status) => Self::up(asked.address, &status),
+            Err(error) => Self::without_status(asked.name, asked.address, &error),
+        }
+    }
+
     fn without_status(name: String, address: String, error: &Error) -> Self {
         let state = if error.is_refusal() { REFUSED } else { "down" };
         Self {

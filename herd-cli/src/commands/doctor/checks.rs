@@ -1,0 +1,424 @@
+//! What is looked at, each from what was heard alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use herd_cli::{Error, Unreachable};
+use herd_proto::topology::Topology;
+use herd_proto::v1;
+
+use super::{Finding, Level};
+use crate::commands::survey::Asked;
+
+/// Clocks that differ by more than this make ages look wrong to people.
+const SKEW_WARNING: f64 = 1.0;
+
+/// Clocks that differ by more than this make records expire here and not there.
+const SKEW_CRITICAL: f64 = 60.0;
+
+/// Certificates are renewed a month before their end, as a rule.
+const CERTIFICATE_WARNING: i64 = 14 * 24 * 3600;
+
+/// More records than this wait for a peer only if it is slow or stuck.
+const MANY_PENDING: u64 = 10_000;
+
+type Node = Asked<v1::GetStatusResponse>;
+
+fn finding(
+    level: Level,
+    check: &'static str,
+    subject: impl Into<String>,
+    problem: impl Into<String>,
+    hint: &str,
+) -> Finding {
+    Finding { level, check, subject: subject.into(), problem: problem.into(), hint: hint.into() }
+}
+
+/// What can be seen without asking anybody.
+pub(super) fn herd_file(topology: &Topology) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut groups: Vec<BTreeSet<&str>> = Vec::new();
+    for node in &topology.nodes {
+        let mut group: BTreeSet<_> = node.friends.iter().map(|name| name.as_str()).collect();
+        group.insert(node.name.as_str());
+        let (joined, apart): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|other| !other.is_disjoint(&group));
+        group.extend(joined.into_iter().flatten());
+        groups = apart;
+        groups.push(group);
+    }
+    if groups.len() > 1 {
+        let parts = groups.iter().map(|group| group.iter().copied().collect::<Vec<_>>().join(" "));
+        let problem = format!(
+            "the herd file's friendships leave {} parts that never hear of each other: {}",
+            groups.len(),
+            parts.collect::<Vec<_>>().join(" | ")
+        );
+        let hint = "add a friend across the parts: friends = [\"...\"] in the herd file";
+        found.push(finding(Level::Critical, "friendships", "", problem, hint));
+    }
+    let mut addresses: BTreeMap<&str, &str> = BTreeMap::new();
+    for node in &topology.nodes {
+        if let Some(other) = addresses.insert(&node.address, node.name.as_str()) {
+            let problem = format!("has the same address as {other}, {}", node.address);
+            let hint = "give each node of the herd file an address of its own";
+            found.push(finding(Level::Critical, "addresses", node.name.as_str(), problem, hint));
+        }
+    }
+    if found.is_empty() {
+        found.push(finding(Level::Ok, "herd file", "", "the herd file is sound", ""));
+    }
+    found
+}
+
+/// What the nodes say; `agreed` tells whether they came to hold the same within a while.
+pub(super) fn nodes(topology: &Topology, asked: &[Node], agreed: bool) -> Vec<Finding> {
+    let mut found: Vec<_> = asked.iter().filter_map(unreachable).collect();
+    let up: Vec<_> =
+        asked.iter().filter_map(|node| Some((node, node.answer.as_ref().ok()?))).collect();
+    if up.is_empty() {
+        let hint = "start them: `herd-cli up` starts the whole herd on this machine; --herd-file \
+                    chooses another herd";
+        found.push(finding(Level::Critical, "reachable", "", "no node can be asked", hint));
+        return found;
+    }
+    for &(node, status) in &up {
+        found.extend(identity(topology, node, status));
+        found.extend(links(topology, node, status));
+        found.extend(health(node, status));
+    }
+    found.extend(agreement(&up, agreed));
+    found.extend(versions(&up));
+    if found.iter().all(|finding| finding.level == Level::Ok) {
+        let problem = format!("{} nodes answer, are ready and agree", up.len());
+        found.push(finding(Level::Ok, "nodes", "", problem, ""));
+    }
+    found
+}
+
+fn unreachable(node: &Node) -> Option<Finding> {
+    let error = node.answer.as_ref().err()?;
+    let hint = match error {
+        Error::Unreachable { reason: Unreachable::Refused, .. } => {
+            "nothing listens there: start the node, or mend its address in the herd file"
+        }
+        Error::Unreachable { reason: Unreachable::UnknownHost, .. } => {
+            "mend the host in the herd file, or the name service"
+        }
+        Error::Unreachable { reason: Unreachable::Silent { .. }, .. } => {
+            "the host is down, or a firewall drops what is sent to the port"
+        }
+        Error::Unreachable { reason: Unreachable::NotGrpc, .. } => {
+            "another service listens there: text and admin ports are not gRPC ports, or the node \
+             speaks TLS and wants --ca"
+        }
+        Error::Unreachable { reason: Unreachable::Tls(_), .. } => {
+            "check --ca, --cert and --key, that the certificate bears the node's name, and its end"
+        }
+        Error::Unreachable { reason: Unreachable::Broken(_), .. } => {
+            "the node may want TLS (--ca), or may be stopping"
+        }
+        Error::Deadline { .. } => "the node is overloaded or stuck; its log tells more",
+        Error::Refused { code, .. }
+            if matches!(code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied) =>
+        {
+            "the node wants a token with the role read: --token-file or HERD_TOKEN"
+        }
+        Error::Refused { code: tonic::Code::Unimplemented, .. } => {
+            "another service listens there, or a node of another release"
+        }
+        _ => "see the error",
+    };
+    Some(finding(Level::Critical, "reachable", &*node.name, error.to_string(), hint))
+}
+
+/// Whether the right node answers, for the right herd.
+fn identity(topology: &Topology, node: &Node, status: &v1::GetStatusResponse) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if status.name != node.name {
+        let problem = format!("{} answers at its address, {}", status.name, node.address);
+        let hint = "addresses are mixed up in the herd file, or two nodes share a port";
+        found.push(finding(Level::Critical, "identity", &*node.name, problem, hint));
+    }
+    if status.cluster != topology.cluster {
+        let problem = format!(
+            "belongs to herd {:?}, and the herd file names {:?}",
+            status.cluster, topology.cluster
+        );
+        let hint = "nodes of two herds never mix: give all the same cluster in their herd files";
+        found.push(finding(Level::Critical, "herd", &*node.name, problem, hint));
+    }
+    if !status.ready {
+        let hint = "it waits for its friends, or stops; see its links below and its log";
+        found.push(finding(Level::Warning, "ready", &*node.name, "is not ready", hint));
+    }
+    found
+}
+
+fn links(topology: &Topology, node: &Node, status: &v1::GetStatusResponse) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for peer in &status.peers {
+        let pair = format!("{} and {}", node.name, peer.name);
+        if peer.state() != v1::LinkState::Up && peer.friend {
+            let why = if peer.last_error.is_empty() { "not up yet" } else { &peer.last_error };
+            let hint = if why.contains("name") {
+                "each node of a herd needs a name of its own, and the name that others expect"
+            } else if why.contains("cluster") || why.contains("herd") {
+                "both must have the same cluster in their herd files"
+            } else if why.contains("certificate") || why.to_lowercase().contains("tls") {
+                "both must speak TLS or neither, with certificates that bear their names"
+            } else if why.contains("token") || why.contains("gossip") {
+                "the node needs a token with the role peer: --peer-token-file"
+            } else {
+                "is the friend up, and is its address in this node's herd file one that it can reach?"
+            };
+            let problem = format!("no link: {why}");
+            found.push(finding(Level::Critical, "links", pair.clone(), problem, hint));
+        }
+        let skew =
+            peer.clock_skew.map_or(0.0, |skew| skew.seconds as f64 + f64::from(skew.nanos) / 1e9);
+        if skew.abs() > SKEW_WARNING {
+            let level = if skew.abs() > SKEW_CRITICAL { Level::Critical } else { Level::Warning };
+            let problem = format!("their clocks are {:.1} s apart", skew.abs());
+            let hint = "run a time service (chrony, ntpd or systemd-timesyncd) on both machines";
+            found.push(finding(level, "clocks", pair.clone(), problem, hint));
+        }
+        if peer.pending + peer.in_flight > MANY_PENDING {
+            let problem = format!("{} records wait for the peer", peer.pending + peer.in_flight);
+            let hint = "the peer or the path to it is too slow for what is reported";
+            found.push(finding(Level::Warning, "lag", pair.clone(), problem, hint));
+        }
+        let counts = peer.records.unwrap_or_default();
+        if counts.too_far_ahead > 0 {
+            let problem = format!("{} records came with times far ahead", counts.too_far_ahead);
+            let hint = "some node's clock is wrong, or its max_future is greater than here";
+            found.push(finding(Level::Critical, "clocks", pair.clone(), problem, hint));
+        } else if counts.bad > 0 {
+            let problem = format!("{} records broke a rule and were skipped", counts.bad);
+            let hint = "the peer is no herd-node, or a faulty one";
+            found.push(finding(Level::Warning, "records", pair.clone(), problem, hint));
+        }
+        let is_known = topology.nodes.iter().any(|entry| entry.name.as_str() == peer.name);
+        if !is_known && peer.state() == v1::LinkState::Up {
+            let hint = "if it is meant to be a node, add it to the herd file of all nodes";
+            let problem = "the peer is not in the herd file";
+            found.push(finding(Level::Warning, "links", pair, problem, hint));
+        }
+    }
+    found
+}
+
+fn health(node: &Node, status: &v1::GetStatusResponse) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let store = status.store.clone().unwrap_or_default();
+    if !store.healthy {
+        let problem = format!("its disk does not take records: {}", store.last_error);
+        let hint = "make room, or mend the disk or its permissions; the node goes on by itself";
+        found.push(finding(Level::Critical, "store", &*node.name, problem, hint));
+    } else if !store.persistent {
+        let problem = "keeps locations in memory only";
+        let hint = "a herd that stops as a whole forgets; --data-dir keeps what was answered";
+        found.push(finding(Level::Ok, "store", &*node.name, problem, hint));
+    }
+    if store.damaged_frames + store.bad_records + store.missing_files > 0 {
+        let problem = format!(
+            "found its store damaged when it started: {} pieces, {} records, {} files",
+            store.damaged_frames, store.bad_records, store.missing_files
+        );
+        let hint = "friends have sent what was lost; check the disk";
+        found.push(finding(Level::Warning, "store", &*node.name, problem, hint));
+    }
+    let places = status.places.clone().unwrap_or_default();
+    if !places.healthy {
+        let problem = format!("{} does not answer: {}", places.provider, places.last_error);
+        let hint = "check the key and its quota (docs/places.md); --places-fallback embedded \
+                    answers meanwhile";
+        found.push(finding(Level::Warning, "places", &*node.name, problem, hint));
+    }
+    if let Some(tls) = &status.tls {
+        if !tls.healthy {
+            let problem = format!("does not take its new certificate: {}", tls.last_error);
+            let hint = "mend the files; the node tries again when they change";
+            found.push(finding(Level::Critical, "certificate", &*node.name, problem, hint));
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs() as i64);
+        if let Some(end) = tls.not_after
+            && end.seconds - now < CERTIFICATE_WARNING
+        {
+            let days = (end.seconds - now) / (24 * 3600);
+            let level = if end.seconds <= now { Level::Critical } else { Level::Warning };
+            let problem = format!("its certificate ends in {days} days");
+            let hint = "put a new certificate in its place; the node reads it by itself";
+            found.push(finding(level, "certificate", &*node.name, problem, hint));
+        }
+    }
+    found
+}
+
+fn agreement(up: &[(&Node, &v1::GetStatusResponse)], agreed: bool) -> Option<Finding> {
+    let divergent: u64 = up
+        .iter()
+        .flat_map(|(_, status)| &status.peers)
+        .filter_map(|peer| Some(peer.records?.divergent))
+        .sum();
+    if !agreed {
+        let problem = "the nodes do not hold the same, and did not come to in five seconds";
+        let hint = "under heavy load this is normal; else see the links above, and give all nodes \
+                    the same retention and max_future";
+        return Some(finding(Level::Warning, "agreement", "", problem, hint));
+    }
+    (divergent > 0).then(|| {
+        let problem =
+            format!("{divergent} records differed between running nodes, and were mended");
+        let hint = "give all nodes the same retention and max_future; look at disks and clocks";
+        finding(Level::Warning, "agreement", "", problem, hint)
+    })
+}
+
+fn versions(up: &[(&Node, &v1::GetStatusResponse)]) -> Option<Finding> {
+    let versions: BTreeSet<_> = up.iter().map(|(_, status)| &*status.version).collect();
+    (versions.len() > 1).then(|| {
+        let all = versions.into_iter().collect::<Vec<_>>().join(", ");
+        let hint = "fine while you upgrade; finish it";
+        finding(Level::Warning, "versions", "", format!("nodes of releases {all}"), hint)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use herd_cli::CONNECT_TIMEOUT;
+
+    use super::*;
+
+    fn topology(text: &str) -> Topology {
+        Topology::parse(text).unwrap()
+    }
+
+    fn pair() -> Topology {
+        topology(
+            "cluster = 'c'\n[[nodes]]\nname = 'A'\naddress = 'h:1'\nfriends = ['B']\n\
+             [[nodes]]\nname = 'B'\naddress = 'h:2'\n",
+        )
+    }
+
+    fn status(name: &str) -> v1::GetStatusResponse {
+        v1::GetStatusResponse {
+            name: name.into(),
+            cluster: "c".into(),
+            version: "1".into(),
+            ready: true,
+            store: Some(v1::StoreStatus { healthy: true, persistent: true, ..Default::default() }),
+            places: Some(v1::PlacesStatus { healthy: true, ..Default::default() }),
+            ..Default::default()
+        }
+    }
+
+    fn node(name: &str, answer: Result<v1::GetStatusResponse, Error>) -> Node {
+        Asked { name: name.into(), address: "h:1".into(), answer }
+    }
+
+    /// The checks that find something, where A is as given and B is well.
+    #[track_caller]
+    fn troubles(of: v1::GetStatusResponse, agreed: bool) -> Vec<(&'static str, Level)> {
+        let asked = [node("A", Ok(of)), node("B", Ok(status("B")))];
+        let found = nodes(&pair(), &asked, agreed);
+        assert!(found.iter().all(|finding| finding.level == Level::Ok || !finding.hint.is_empty()));
+        let found = found.into_iter().filter(|finding| finding.level > Level::Ok);
+        found.map(|finding| (finding.check, finding.level)).collect()
+    }
+
+    #[test]
+    fn a_sound_herd_has_nothing_to_complain_of() {
+        assert_eq!(troubles(status("A"), true), []);
+        assert!(herd_file(&pair()).iter().all(|finding| finding.level == Level::Ok));
+    }
+
+    #[test]
+    fn a_herd_file_that_parts_the_herd_is_noticed() {
+        let parted = topology(
+            "cluster = 'c'\n[[nodes]]\nname = 'A'\naddress = 'h:1'\n\
+             [[nodes]]\nname = 'B'\naddress = 'h:2'\n",
+        );
+        let found = herd_file(&parted);
+        assert_eq!((found[0].check, found[0].level), ("friendships", Level::Critical));
+        assert!(found[0].problem.contains("A | B"), "{found:?}");
+    }
+
+    #[test]
+    fn each_way_of_not_answering_has_its_own_advice() {
+        let unreachable = |reason| Error::Unreachable { address: "h:1".into(), reason };
+        let mut hints = BTreeSet::new();
+        for reason in [
+            Unreachable::Refused,
+            Unreachable::UnknownHost,
+            Unreachable::Silent { after: CONNECT_TIMEOUT },
+            Unreachable::NotGrpc,
+            Unreachable::Tls("expired".into()),
+        ] {
+            let asked = [node("A", Err(unreachable(reason))), node("B", Ok(status("B")))];
+            let found = nodes(&pair(), &asked, true);
+            assert_eq!((found[0].check, found[0].level), ("reachable", Level::Critical));
+            hints.insert(found[0].hint.clone());
+        }
+        assert_eq!(hints.len(), 5);
+    }
+
+    #[test]
+    fn each_mistake_is_found() {
+        use Level::{Critical, Warning};
+        let peer = v1::PeerStatus {
+            name: "B".into(),
+            friend: true,
+            state: v1::LinkState::Up.into(),
+            ..Default::default()
+        };
+        let with_peer = |peer| v1::GetStatusResponse { peers: vec![peer], ..status("A") };
+        let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let counts = |counts| v1::PeerStatus { records: Some(counts), ..peer.clone() };
+        let down = v1::PeerStatus { state: v1::LinkState::Down.into(), ..peer.clone() };
+        let ill = v1::StoreStatus { persistent: true, ..Default::default() };
+        let damaged = v1::StoreStatus { healthy: true, damaged_frames: 1, ..ill.clone() };
+        let over = v1::TlsStatus {
+            not_after: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+            healthy: true,
+            ..Default::default()
+        };
+        let a = || status("A");
+        for (status, expected) in [
+            (v1::GetStatusResponse { name: "C".into(), ..a() }, ("identity", Critical)),
+            (v1::GetStatusResponse { cluster: "d".into(), ..a() }, ("herd", Critical)),
+            (v1::GetStatusResponse { ready: false, ..a() }, ("ready", Warning)),
+            (v1::GetStatusResponse { version: "2".into(), ..a() }, ("versions", Warning)),
+            (v1::GetStatusResponse { store: Some(ill), ..a() }, ("store", Critical)),
+            (v1::GetStatusResponse { store: Some(damaged), ..a() }, ("store", Warning)),
+            (v1::GetStatusResponse { places: None, ..a() }, ("places", Warning)),
+            (v1::GetStatusResponse { tls: Some(over), ..a() }, ("certificate", Critical)),
+            (with_peer(down), ("links", Critical)),
+            (
+                with_peer(v1::PeerStatus { clock_skew: seconds(-5), ..peer.clone() }),
+                ("clocks", Warning),
+            ),
+            (
+                with_peer(v1::PeerStatus { clock_skew: seconds(90), ..peer.clone() }),
+                ("clocks", Critical),
+            ),
+            (with_peer(v1::PeerStatus { pending: 20_000, ..peer.clone() }), ("lag", Warning)),
+            (with_peer(v1::PeerStatus { name: "X".into(), ..peer.clone() }), ("links", Warning)),
+            (
+                with_peer(counts(v1::RecordCounts { too_far_ahead: 1, ..Default::default() })),
+                ("clocks", Critical),
+            ),
+            (
+                with_peer(counts(v1::RecordCounts { bad: 1, ..Default::default() })),
+                ("records", Warning),
+            ),
+            (
+                with_peer(counts(v1::RecordCounts { divergent: 1, ..Default::default() })),
+                ("agreement", Warning),
+            ),
+        ] {
+            assert_eq!(troubles(status, true), [expected]);
+        }
+        assert_eq!(troubles(a(), false), [("agreement", Warning)]);
+    }
+}

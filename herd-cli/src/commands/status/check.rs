@@ -1,0 +1,74 @@
+//! The status in one line and one exit code, as Nagios and its kin take it.
+
+use serde::Serialize;
+
+use super::{Herd, StatusView};
+use crate::exit_code::ExitCode;
+use crate::output::{Answer, printable};
+
+#[derive(Serialize)]
+pub(super) struct Check {
+    /// OK, WARNING or CRITICAL.
+    state: &'static str,
+    message: String,
+    /// For graphs: name and value.
+    figures: Vec<(&'static str, u64)>,
+}
+
+impl Check {
+    pub(super) fn of(herd: &Herd) -> Self {
+        let all = herd.nodes.len();
+        let statuses = || herd.nodes.iter().filter_map(|node| node.status.as_ref());
+        let down: Vec<_> = herd
+            .nodes
+            .iter()
+            .filter(|node| node.status.is_none())
+            .map(|node| &*node.name)
+            .collect();
+        let broken = statuses().flat_map(|status| &status.peers);
+        let broken = broken.filter(|peer| peer.friend && !peer.up).count();
+        let unready = herd.nodes.iter().filter(|node| node.state == "not_ready").count();
+        let troubles = statuses().map(|status| status.troubles().len()).sum::<usize>();
+        let (state, message) = if !down.is_empty() {
+            let names = down.join(", ");
+            ("CRITICAL", format!("{} of {all} nodes down: {names}", down.len()))
+        } else if broken > 0 {
+            ("CRITICAL", format!("{broken} links between friends down"))
+        } else if unready > 0 {
+            ("WARNING", format!("{unready} of {all} nodes not ready"))
+        } else if herd.digests_equal == Some(false) {
+            ("WARNING", "nodes do not hold the same (yet)".into())
+        } else if troubles > 0 {
+            ("WARNING", format!("{troubles} troubles: see herd-cli status"))
+        } else {
+            ("OK", format!("{all} nodes up, all hold the same"))
+        };
+        let most = |of: fn(&StatusView) -> u64| statuses().map(of).max().unwrap_or(0);
+        let figures = vec![
+            ("nodes_up", herd.up as u64),
+            ("nodes", all as u64),
+            ("clients", most(|status| status.clients)),
+            ("pending", most(|status| status.pending)),
+        ];
+        Self { state, message, figures }
+    }
+
+    pub(super) fn exit_code(&self) -> ExitCode {
+        match self.state {
+            "OK" => ExitCode::Success,
+            "WARNING" => ExitCode::Failure,
+            // 2, whatever it is called elsewhere.
+            _ => ExitCode::Usage,
+        }
+    }
+}
+
+impl Answer for Check {
+    const KIND: &'static str = "check";
+
+    fn text(&self) -> String {
+        let figures: Vec<_> =
+            self.figures.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("HERD {} - {} | {}\n", self.state, printable(&self.message), figures.join(" "))
+    }
+}
