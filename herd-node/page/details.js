@@ -81,7 +81,7 @@ export class Details {
       parts.push(facts([
         ["position", degrees(latitude, longitude)], ["age", age(now - received)], ["home node", origin],
         ["received", moment(received)],
-        ["client's clock", own && own.received === received ? moment(own.time) : "–"],
+        ["client's clock", own && Math.floor(own.received) === Math.floor(received) ? moment(own.time) : "–"],
       ]));
     } else if (this.#trace) {
       parts.push(element("p", {}, `${this.#trace.nodes[0].name} knows no such client.`));

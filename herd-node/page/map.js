@@ -198,9 +198,9 @@ export class Map {
   }
 
   // Draws the Earth as often as it is seen side by side.
-  #earths(view, draw) {
+  #earths(view, draw, more = 0) {
     const half = view.width / view.size / 2;
-    for (let turn = Math.floor(this.#x - half); turn <= Math.floor(this.#x + half); turn++) {
+    for (let turn = Math.floor(this.#x - half) - more; turn <= Math.floor(this.#x + half) + more; turn++) {
       draw(view.width / 2 + (turn - this.#x) * view.size, view.height / 2 - this.#y * view.size);
     }
   }
@@ -242,7 +242,7 @@ export class Map {
       }
       context.fill("evenodd");
       context.stroke();
-    });
+    }, 1); // Land that crosses the antimeridian sticks out of its Earth.
   }
 
   #drawTiles(view) {

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use herd_cli::Client;
@@ -109,9 +110,9 @@ impl Answer for Report {
             } else {
                 format!("{}: ", printable(&finding.subject))
             };
-            text += &format!("{word}{whose}{}\n", printable(&finding.problem));
+            let _ = writeln!(text, "{word}{whose}{}", printable(&finding.problem));
             if !finding.hint.is_empty() {
-                text += &format!("          -> {}\n", printable(&finding.hint));
+                let _ = writeln!(text, "          -> {}", printable(&finding.hint));
             }
         }
         text + match self.worst {

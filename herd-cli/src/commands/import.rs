@@ -146,19 +146,17 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn bad(problem: impl ToString) -> Self {
+    fn bad(problem: &impl ToString) -> Self {
         Self { problem: Some(problem.to_string()), ..Self::default() }
     }
 
     /// Checks it, with `prefix` before its id.
     pub(super) fn report(&self, prefix: &str) -> Result<Report, Violations> {
-        match &self.problem {
-            Some(problem) => Err(Violations::one("location", problem)),
-            None => {
-                let time = self.time.as_deref().filter(|time| !time.is_empty());
-                report::parse(&format!("{prefix}{}", self.id), &self.at, time)
-            }
+        if let Some(problem) = &self.problem {
+            return Err(Violations::one("location", problem));
         }
+        let time = self.time.as_deref().filter(|time| !time.is_empty());
+        report::parse(&format!("{prefix}{}", self.id), &self.at, time)
     }
 }
 
@@ -205,7 +203,7 @@ fn read_csv(input: impl Read, take: &mut dyn FnMut(Entry) -> bool) -> anyhow::Re
                 Entry { id: field(id).into(), at, time, problem: None }
             }
             Err(error) if error.is_io_error() => return Err(error.into()),
-            Err(error) => Entry::bad(error),
+            Err(error) => Entry::bad(&error),
         };
         if !take(entry) {
             break;
@@ -238,7 +236,7 @@ fn read_jsonl(mut input: impl BufRead, take: &mut dyn FnMut(Entry) -> bool) -> a
         }
         let entry = match serde_json::from_slice(&line) {
             Ok(JsonLine { id, at, time }) => Entry { id, at, time, problem: None },
-            Err(error) => Entry::bad(error),
+            Err(error) => Entry::bad(&error),
         };
         if !take(entry) {
             return Ok(());
@@ -301,10 +299,10 @@ fn read_gpx(input: impl BufRead, take: &mut dyn FnMut(Entry) -> bool) -> anyhow:
         if ends {
             let inside: Vec<_> = path.iter().rev().map(String::as_str).collect();
             match *inside {
-                ["name", "wpt" | "trkpt" | "rtept", ..] => point_name = text.trim().to_owned(),
-                ["name", "trk" | "rte", ..] => line_name = text.trim().to_owned(),
+                ["name", "wpt" | "trkpt" | "rtept", ..] => text.trim().clone_into(&mut point_name),
+                ["name", "trk" | "rte", ..] => text.trim().clone_into(&mut line_name),
                 ["time", "wpt" | "trkpt" | "rtept", ..] => {
-                    point.time = Some(text.trim().to_owned())
+                    point.time = Some(text.trim().to_owned());
                 }
                 _ => {}
             }
@@ -394,14 +392,14 @@ impl Feature {
         let property = |names: &[&str]| names.iter().find_map(|name| word(properties.get(*name)?));
         let id = property(&["id", "client_id", "name"]).or_else(|| word(self.id.as_ref()?));
         let Some(geometry) = self.geometry.filter(|geometry| geometry.kind == "Point") else {
-            return Entry::bad("only points are locations");
+            return Entry::bad(&"only points are locations");
         };
         let degrees = geometry.coordinates.as_ref().and_then(|coordinates| {
             let [longitude, latitude] = [coordinates.get(0)?, coordinates.get(1)?];
             Some(format!("{},{}", plain(latitude)?, plain(longitude)?))
         });
-        let Some(at) = degrees else { return Entry::bad("a point needs two coordinates") };
-        let Some(id) = id else { return Entry::bad("has no id and no property id or name") };
+        let Some(at) = degrees else { return Entry::bad(&"a point needs two coordinates") };
+        let Some(id) = id else { return Entry::bad(&"has no id and no property id or name") };
         Entry { id, at, time: property(&["time", "timestamp"]), problem: None }
     }
 }
@@ -482,6 +480,6 @@ mod tests {
 
     #[test]
     fn a_batch_of_the_largest_locations_fits_into_a_message() {
-        assert!(BATCH * (1024 + 2 * 128 + 64) <= herd_cli::MAX_BATCH_BYTES);
+        const { assert!(BATCH * (1024 + 2 * 128 + 64) <= herd_cli::MAX_BATCH_BYTES) };
     }
 }

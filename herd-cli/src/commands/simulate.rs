@@ -204,7 +204,7 @@ mod tests {
         for number in 0..200 {
             let id = ClientId::parse(&format!("c{number}")).unwrap();
             let walker = Walker::new(id, Some(center), &args, &mut random);
-            let (start, later) = (walker.at(Duration::ZERO), walker.at(Duration::from_secs(3600)));
+            let (start, later) = (walker.at(Duration::ZERO), walker.at(Duration::from_hours(1)));
             assert!(center.distance_meters(start) < 5100.0, "{start}");
             let gone = start.distance_meters(later);
             assert!((269_000.0..901_000.0).contains(&gone), "{gone}");

@@ -177,7 +177,7 @@ impl Link {
         let error = sides.iter().find(|side| !up(side) && !side.last_error.is_empty());
         Self {
             ends,
-            state: if sides.iter().all(|side| up(side)) { "up" } else { "down" },
+            state: if sides.iter().all(up) { "up" } else { "down" },
             guest: sides.iter().all(|side| !side.friend),
             round_trip_seconds: trips.reduce(f64::min),
             pending: sides.iter().map(|side| side.pending + side.in_flight).sum(),

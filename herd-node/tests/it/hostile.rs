@@ -219,7 +219,11 @@ async fn random_bytes_at_the_port_end_and_leave_the_node_well() {
 async fn a_watcher_gets_nothing_of_clients_that_it_did_not_name() {
     let node = start("Bailey", &[]).await;
     let mut client = locations(&node).await;
-    let request = WatchRequest { client_ids: vec!["kiwi".into()], include_current: true };
+    let request = WatchRequest {
+        client_ids: vec!["kiwi".into()],
+        include_current: true,
+        ..WatchRequest::default()
+    };
     let mut changes = client.watch(request).await.unwrap().into_inner();
     for other in ["moa", "emu", "kiwi2", "kiwi"] {
         client.report(report(other)).await.unwrap();

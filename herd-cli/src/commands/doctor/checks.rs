@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use herd_cli::{Error, Unreachable};
 use herd_proto::topology::Topology;
-use herd_proto::v1;
+use herd_proto::{NodeName, v1};
+use tonic::Code;
 
 use super::{Finding, Level};
 use crate::commands::survey::Asked;
@@ -38,7 +39,7 @@ pub(super) fn herd_file(topology: &Topology) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut groups: Vec<BTreeSet<&str>> = Vec::new();
     for node in &topology.nodes {
-        let mut group: BTreeSet<_> = node.friends.iter().map(|name| name.as_str()).collect();
+        let mut group: BTreeSet<_> = node.friends.iter().map(NodeName::as_str).collect();
         group.insert(node.name.as_str());
         let (joined, apart): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|other| !other.is_disjoint(&group));
@@ -118,12 +119,10 @@ fn unreachable(node: &Node) -> Option<Finding> {
             "the node may want TLS (--ca), or may be stopping"
         }
         Error::Deadline { .. } => "the node is overloaded or stuck; its log tells more",
-        Error::Refused { code, .. }
-            if matches!(code, tonic::Code::Unauthenticated | tonic::Code::PermissionDenied) =>
-        {
+        Error::Refused { code: Code::Unauthenticated | Code::PermissionDenied, .. } => {
             "the node wants a token with the role read: --token-file or HERD_TOKEN"
         }
-        Error::Refused { code: tonic::Code::Unimplemented, .. } => {
+        Error::Refused { code: Code::Unimplemented, .. } => {
             "another service listens there, or a node of another release"
         }
         _ => "see the error",
