@@ -76,6 +76,11 @@ fn a_herd_that_is_not_there_is_critical_and_says_what_to_do() {
     assert!(check.starts_with("HERD CRITICAL - 5 of 5 nodes down: Bailey"), "{check}");
     let doctor = ends(&run(&herd, &["doctor"]), 2);
     assert!(doctor.contains("-> start them: `herd-cli up`"), "{doctor}");
+    let missing = ends(&alone(&["--herd-file", "gone.toml", "doctor"]), 2);
+    assert!(
+        missing.contains("gone.toml: No such file") && missing.contains("-> name"),
+        "{missing}"
+    );
     ends(&run(&herd, &["version"]), 5);
     ends(&run(&herd, &["topology"]), 5);
     ends(&run(&herd, &["trace", "kiwi"]), 5);
@@ -133,7 +138,7 @@ fn what_is_exported_is_imported_into_another_herd() {
 #[test]
 fn simulated_clients_move_and_are_forgotten_if_that_is_asked() {
     let herd = herd();
-    let words = ["simulate", "--clients", "40", "--every", "100ms", "--for", "500ms"];
+    let words = ["simulate", "--clients", "40", "--every", "100ms", "--for", "2s"];
     let said = json(&ends(&run(&herd, &[&words[..], &["-o", "json"]].concat()), 0));
     assert!(said["reports"].as_u64() >= Some(40) && said["refused"] == 0, "{said}");
     let near = ["near", "0,0", "--radius", "20037km", "-o", "json"];

@@ -25,21 +25,13 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(
     args: DoctorArgs,
-    target: Target,
+    target: Result<Target, Failure>,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    let started = Instant::now();
-    let ask = |client: Client| async move { client.status().await };
-    let nodes = meant(&target, true)?;
-    let mut asked = ask_all(nodes.clone(), &target, ask).await;
-    let mut agreed = agree(&asked);
-    while !agreed && started.elapsed() < AGREEMENT {
-        sleep(AGAIN).await;
-        asked = ask_all(nodes.clone(), &target, ask).await;
-        agreed = agree(&asked);
-    }
-    let mut findings = checks::herd_file(&target.topology);
-    findings.extend(checks::nodes(&target.topology, &asked, agreed));
+    let findings = match target {
+        Ok(target) => examine(&target).await?,
+        Err(failure) => checks::unusable(&failure),
+    };
     let report = Report::new(findings, args.all);
     output.answer(&report)?;
     Ok(match report.worst {
@@ -47,6 +39,20 @@ pub(super) async fn run(
         Level::Warning => ExitCode::Failure,
         Level::Critical => ExitCode::Usage,
     })
+}
+
+async fn examine(target: &Target) -> Result<Vec<Finding>, Failure> {
+    let started = Instant::now();
+    let ask = |client: Client| async move { client.status().await };
+    let nodes = meant(target, true)?;
+    let mut asked = ask_all(nodes.clone(), target, ask).await;
+    let mut agreed = agree(&asked);
+    while !agreed && started.elapsed() < AGREEMENT {
+        sleep(AGAIN).await;
+        asked = ask_all(nodes.clone(), target, ask).await;
+        agreed = agree(&asked);
+    }
+    Ok(checks::nodes(&target.topology, &asked, agreed))
 }
 
 /// Whether all nodes that answered hold the same.

@@ -48,7 +48,12 @@ pub(crate) async fn run(
         Command::Man(args) => return manual::man(args, output),
         _ => {}
     }
-    let target = Target::new(global).await?;
+    let target = Target::new(global).await;
+    if let Command::Doctor(args) = command {
+        // What is wrong with the herd file is what it is asked about.
+        return doctor::run(args, target, output).await;
+    }
+    let target = target?;
     match command {
         Command::Up(args) => up::run(*args, target, output).await,
         Command::Report(args) => report::run(args, target, output).await,
@@ -61,13 +66,12 @@ pub(crate) async fn run(
         Command::Top(args) => top::run(args, target, output).await,
         Command::Topology(args) => topology::run(args, target, output).await,
         Command::Trace(args) => trace::run(args, target, output).await,
-        Command::Doctor(args) => doctor::run(args, target, output).await,
         Command::Import(args) => import::run(args, target, output).await,
         Command::Export(args) => export::run(args, target, output).await,
         Command::Simulate(args) => simulate::run(args, target, output).await,
         Command::Version(_) => version::run(target, output).await,
         // Taken care of above: they need no herd.
-        Command::Completions(_) | Command::Man(_) => Ok(ExitCode::Success),
+        Command::Completions(_) | Command::Man(_) | Command::Doctor(_) => Ok(ExitCode::Success),
     }
 }
 

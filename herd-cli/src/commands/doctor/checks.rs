@@ -1,14 +1,15 @@
 //! What is looked at, each from what was heard alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use herd_cli::{Error, Unreachable};
 use herd_proto::topology::Topology;
-use herd_proto::{NodeName, v1};
+use herd_proto::v1;
 use tonic::Code;
 
 use super::{Finding, Level};
 use crate::commands::survey::Asked;
+use crate::failure::Failure;
 
 /// Clocks that differ by more than this make ages look wrong to people.
 const SKEW_WARNING: f64 = 1.0;
@@ -34,41 +35,34 @@ fn finding(
     Finding { level, check, subject: subject.into(), problem: problem.into(), hint: hint.into() }
 }
 
-/// What can be seen without asking anybody.
-pub(super) fn herd_file(topology: &Topology) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let mut groups: Vec<BTreeSet<&str>> = Vec::new();
-    for node in &topology.nodes {
-        let mut group: BTreeSet<_> = node.friends.iter().map(NodeName::as_str).collect();
-        group.insert(node.name.as_str());
-        let (joined, apart): (Vec<_>, Vec<_>) =
-            groups.into_iter().partition(|other| !other.is_disjoint(&group));
-        group.extend(joined.into_iter().flatten());
-        groups = apart;
-        groups.push(group);
-    }
-    if groups.len() > 1 {
-        let parts = groups.iter().map(|group| group.iter().copied().collect::<Vec<_>>().join(" "));
-        let problem = format!(
-            "the herd file's friendships leave {} parts that never hear of each other: {}",
-            groups.len(),
-            parts.collect::<Vec<_>>().join(" | ")
-        );
-        let hint = "add a friend across the parts: friends = [\"...\"] in the herd file";
-        found.push(finding(Level::Critical, "friendships", "", problem, hint));
-    }
-    let mut addresses: BTreeMap<&str, &str> = BTreeMap::new();
-    for node in &topology.nodes {
-        if let Some(other) = addresses.insert(&node.address, node.name.as_str()) {
-            let problem = format!("has the same address as {other}, {}", node.address);
-            let hint = "give each node of the herd file an address of its own";
-            found.push(finding(Level::Critical, "addresses", node.name.as_str(), problem, hint));
-        }
-    }
-    if found.is_empty() {
-        found.push(finding(Level::Ok, "herd file", "", "the herd file is sound", ""));
-    }
-    found
+/// What keeps anybody from being asked: a herd file, certificate or token file that cannot be used.
+pub(super) fn unusable(failure: &Failure) -> Vec<Finding> {
+    let text = failure.to_string();
+    // A herd file's problems come one a line below how many there are.
+    let (heading, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let problems: Vec<_> = if rest.is_empty() { vec![heading] } else { rest.lines().collect() };
+    let finding = |problem: &str| {
+        let hint = hint_on_setup(problem);
+        finding(Level::Critical, "setup", "", problem.trim(), hint)
+    };
+    problems.into_iter().map(finding).collect()
+}
+
+/// What to do about one problem of the herd file or of the caller's own files.
+fn hint_on_setup(problem: &str) -> &'static str {
+    let hints = [
+        (
+            "no chain of friends",
+            "friends = [\"...\"] of one node of each part must name one of the other",
+        ),
+        ("is used by", "give each node of the herd file addresses of its own"),
+        ("is not in the file", "correct the name, or add a [[nodes]] table for that node"),
+        ("own friend", "leave a node's own name out of its friends"),
+        ("No such file", "name a file that exists: --herd-file, --ca, --cert, --key, --token-file"),
+        ("Permission denied", "let the user who runs this read the file"),
+    ];
+    let known = hints.into_iter().find(|(words, _)| problem.contains(words));
+    known.map_or("correct it: no program of the herd starts with it", |(_, hint)| hint)
 }
 
 /// What the nodes say; `agreed` tells whether they came to hold the same within a while.
@@ -329,18 +323,22 @@ mod tests {
     #[test]
     fn a_sound_herd_has_nothing_to_complain_of() {
         assert_eq!(troubles(status("A"), true), []);
-        assert!(herd_file(&pair()).iter().all(|finding| finding.level == Level::Ok));
     }
 
     #[test]
-    fn a_herd_file_that_parts_the_herd_is_noticed() {
-        let parted = topology(
-            "cluster = 'c'\n[[nodes]]\nname = 'A'\naddress = 'h:1'\n\
-             [[nodes]]\nname = 'B'\naddress = 'h:2'\n",
+    fn each_problem_of_a_herd_file_is_a_finding_of_its_own() {
+        let parted = "[[nodes]]\nname = 'A'\naddress = 'h:1'\nfriends = ['X']\n\
+                      [[nodes]]\nname = 'B'\naddress = 'h:1'\n";
+        let wrong = Topology::parse(parted).unwrap_err();
+        let found = unusable(&Failure::Usage(format!("herd.toml: {wrong}")));
+        let hints: BTreeSet<_> = found.iter().map(|finding| &finding.hint).collect();
+        assert_eq!(
+            (found.len(), hints.len()),
+            (wrong.to_string().lines().count() - 1, 2),
+            "{found:?}"
         );
-        let found = herd_file(&parted);
-        assert_eq!((found[0].check, found[0].level), ("friendships", Level::Critical));
-        assert!(found[0].problem.contains("A | B"), "{found:?}");
+        let missing = unusable(&Failure::Usage("my.toml: No such file or directory".into()));
+        assert!(missing[0].problem.contains("my.toml") && missing[0].hint.contains("--herd-file"));
     }
 
     #[test]
