@@ -80,10 +80,10 @@ fn tokens_that_are_missing_unknown_too_weak_or_revoked_are_told_apart() {
     soon(&herd, &["get", "kiwi"], &[], 7, &["this herd wants a token"]);
     let unknown = ("HERD_TOKEN", "nobody-0123456789abcdef");
     soon(&herd, &["get", "kiwi"], &[unknown], 7, &["not one of this herd's"]);
-    soon(&herd, &["report", "kiwi", "1,2"], &[READER], 7, &["\"map\" has not the role report"]);
+    soon(&herd, &["report", "kiwi", "1,2"], &[READER], 7, &["\"map\" lacks the role report"]);
     soon(&herd, &["report", "kiwi", "1,2"], &[ADMIN], 0, &["newest    yes"]);
     soon(&herd, &["get", "kiwi"], &[READER], 0, &["kiwi"]);
-    soon(&herd, &["forget", "kiwi"], &[READER], 7, &["has not the role admin"]);
+    soon(&herd, &["forget", "kiwi"], &[READER], 7, &["lacks the role admin"]);
 
     fs::write(&file, admin).unwrap();
     soon(&herd, &["get", "kiwi"], &[READER], 7, &["or no longer"]);

@@ -186,7 +186,7 @@ fn bearer_with(tokens: &Tokens, role: Role, authorization: Option<&str>) -> Resu
     })?;
     if !bearer.has(role) {
         let message =
-            format!("the token {:?} has not the role {} that this needs", bearer.name, role.name());
+            format!("the token {:?} lacks the role {}, which this needs", bearer.name, role.name());
         return Err(denied("ROLE_MISSING", &message));
     }
     Ok(Caller { bearer: Some(bearer), speaks_for: None })
@@ -197,11 +197,17 @@ fn token_missing() -> Status {
     unauthenticated("TOKEN_MISSING", message)
 }
 
+/// What ends the streams of a token that was taken away.
+pub(super) fn token_revoked() -> Status {
+    unauthenticated("TOKEN_REVOKED", "this token was revoked")
+}
+
 fn unauthenticated(reason: &str, message: &str) -> Status {
     refused(Code::Unauthenticated, reason, message)
 }
 
-fn denied(reason: &str, message: &str) -> Status {
+/// PERMISSION_DENIED with a `google.rpc.ErrorInfo` of this reason.
+pub(crate) fn denied(reason: &str, message: &str) -> Status {
     refused(Code::PermissionDenied, reason, message)
 }
 

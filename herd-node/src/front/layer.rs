@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use super::access::token_revoked;
 use super::call::Call;
 use super::deadline::{Bounded, time_left};
 use super::guard::{Admitted, Guard};
@@ -94,7 +95,7 @@ where
                             Some(revoked) => revoked.cancelled().await,
                             None => pending().await,
                         }
-                        Status::unauthenticated("this token was revoked")
+                        token_revoked()
                     };
                     tokio::select! {
                         status = too_late => status,

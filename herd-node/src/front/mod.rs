@@ -12,7 +12,7 @@ mod request_id;
 mod tokens;
 
 pub(crate) use accept::Acceptor;
-pub(crate) use access::{Access, Caller, Nodes};
+pub(crate) use access::{Access, Caller, Nodes, denied};
 pub(crate) use connection::Remote;
 pub(crate) use deadline::time_left;
 pub(crate) use guard::Guard;

@@ -10,7 +10,7 @@ use super::peers::Wanted;
 use super::report_stream::{Answers, answers, paced};
 use super::watch::{Changes, Watchers};
 use super::{draining, near, unknown_client};
-use crate::front::{Caller, ConnectionPace, Remote};
+use crate::front::{Caller, ConnectionPace, Remote, denied};
 use crate::shared::Shared;
 
 /// `herd.v1.Locations`.
@@ -61,7 +61,7 @@ impl Locations for LocationsService {
         let report =
             self.intake.allowed(&caller(request.extensions()), report).map_err(|error| {
                 self.shared().with(|state, _| state.count_refused());
-                Status::permission_denied(error.to_string())
+                denied("CLIENT_NOT_ALLOWED", &error.to_string())
             })?;
         let min_peers = request.get_ref().min_peers;
         let mut wanted = Wanted::new(self.shared(), min_peers);

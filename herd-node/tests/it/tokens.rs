@@ -140,6 +140,7 @@ async fn a_bound_token_reports_for_its_own_clients_and_for_nobody_else() {
     assert!(phone.report(report("fleet/7")).await.is_ok());
     let refused = phone.report(report("moa")).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "CLIENT_NOT_ALLOWED");
     let reports = ["kiwi", "moa", "fleet/8"].map(report).into();
     let messages = tokio_stream::iter([ReportStreamRequest { reports }]);
     let mut answers = phone.report_stream(messages).await.unwrap().into_inner();
@@ -160,6 +161,7 @@ async fn a_revoked_token_ends_its_streams_and_calls_nobody_elses() {
     herd.write(&entry("operator", ADMIN, "'admin'", ""));
     let ended = doomed.message().await.unwrap_err();
     assert_eq!(ended.code(), Code::Unauthenticated, "{ended}");
+    assert_eq!(ended.get_details_error_info().unwrap().reason, "TOKEN_REVOKED");
     assert_eq!(map.get(get("kiwi")).await.unwrap_err().code(), Code::Unauthenticated);
     admin.report(report("kiwi")).await.unwrap();
     assert!(other.message().await.unwrap().is_some());
