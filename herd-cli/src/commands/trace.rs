@@ -131,6 +131,25 @@ fn order(nodes: &mut Vec<NodeView>) {
     }
 }
 
+/// What stands before each name, so that who told whom is seen as a tree.
+fn branches(nodes: &[NodeView]) -> Vec<String> {
+    // Whether the node at `index`, or the one above it that has so many hops, has another below it.
+    let goes_on = |index: usize, hops: usize| {
+        let after = nodes[index + 1..].iter().map(|node| node.hops);
+        after.take_while(|&other| other >= hops).any(|other| other == hops)
+    };
+    let branch = |(index, node): (usize, &NodeView)| {
+        let stems = (1..node.hops).map(|hops| if goes_on(index, hops) { "│  " } else { "   " });
+        let knot = match node.hops {
+            0 => "",
+            hops if goes_on(index, hops) => "├─ ",
+            _ => "└─ ",
+        };
+        stems.chain([knot]).collect()
+    };
+    nodes.iter().enumerate().map(branch).collect()
+}
+
 impl Answer for Trace {
     const KIND: &'static str = "trace";
 
@@ -138,9 +157,8 @@ impl Answer for Trace {
         let rows: Vec<_> = self
             .nodes
             .iter()
-            .map(|node| {
-                let knot = if node.hops > 0 { "└─ " } else { "" };
-                let indent = "   ".repeat(node.hops.saturating_sub(1));
+            .zip(branches(&self.nodes))
+            .map(|(node, branch)| {
                 let after = node.after_seconds.map_or("-".into(), |after| {
                     if after.abs() < 1.0 {
                         format!("{:.3} ms", after * 1e3)
@@ -149,7 +167,7 @@ impl Answer for Trace {
                     }
                 });
                 [
-                    format!("{indent}{knot}{}", printable(&node.name)),
+                    format!("{branch}{}", printable(&node.name)),
                     node.state.to_owned(),
                     after,
                     printable(node.applied_from.as_deref().unwrap_or("-")),
@@ -203,6 +221,22 @@ mod tests {
         ];
         let expected = [("A", 0), ("C", 1), ("B", 1), ("D", 2), ("E", 0)];
         assert_eq!(ordered(nodes), expected.map(|(name, hops)| (name.to_owned(), hops)));
+    }
+
+    #[test]
+    fn branches_lead_from_each_node_to_those_it_told() {
+        let mut nodes = vec![
+            node("A", None),
+            node("B", Some("A")),
+            node("C", Some("A")),
+            node("D", Some("B")),
+            node("E", None),
+        ];
+        order(&mut nodes);
+        let lines: Vec<_> = branches(&nodes).into_iter().zip(&nodes).collect();
+        let lines: Vec<_> =
+            lines.iter().map(|(branch, node)| format!("{branch}{}", node.name)).collect();
+        assert_eq!(lines, ["A", "├─ B", "│  └─ D", "└─ C", "E"]);
     }
 
     #[test]
