@@ -1,0 +1,78 @@
+//! Metrics, by name, from what the programs tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use crate::exposition::Program;
+
+const TOP: &str = "\
+# Metrics
+
+What `/metrics` tells at the admin port of nodes and gateways, in the OpenMetrics text format; Prometheus asks for
+it by itself. Made from what running programs tell, with everything on that is optional; a test keeps it so. Counters
+end in `_total`, and start from 0 with the program. What a places provider was asked is told once it was asked:
+[places.md](places.md#watching-it) has those. [deploy/README.md](../deploy/README.md) says which to watch, and
+`deploy/components/monitoring` has the alerts and a dashboard.
+";
+
+#[derive(Debug, Default)]
+struct Family {
+    help: String,
+    kind: String,
+    labels: BTreeSet<String>,
+    by: BTreeSet<Program>,
+}
+
+pub(crate) fn page(expositions: &[(Program, String)]) -> String {
+    let mut families: BTreeMap<String, Family> = BTreeMap::new();
+    for (program, text) in expositions {
+        for line in text.lines() {
+            read(&mut families, line, *program);
+        }
+    }
+    let mut page = TOP.to_owned();
+    let titles = [
+        ("Nodes", BTreeSet::from([Program::Node])),
+        ("Gateways", BTreeSet::from([Program::Gateway])),
+        ("Both", BTreeSet::from([Program::Node, Program::Gateway])),
+    ];
+    for (title, by) in titles {
+        let _ = write!(page, "\n## {title}\n\n| name | type | labels | |\n|---|---|---|---|\n");
+        for (name, family) in families.iter().filter(|(_, family)| family.by == by) {
+            let Family { help, kind, labels, .. } = family;
+            let suffix = match &**kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+            let labels = labels.join(", ");
+            let _ = writeln!(page, "| `{name}{suffix}` | {kind} | {labels} | {help} |");
+        }
+    }
+    page
+}
+
+/// One line of an exposition: help, type, or a sample, whose labels are of the family named before.
+fn read(families: &mut BTreeMap<String, Family>, line: &str, program: Program) {
+    let words: Vec<_> = line.splitn(4, ' ').collect();
+    match words[..] {
+        ["#", "HELP", name, help] => {
+            let family = families.entry(name.to_owned()).or_default();
+            family.help = help.trim_end_matches('.').into();
+            family.by.insert(program);
+        }
+        ["#", "TYPE", name, kind] => {
+            families.entry(name.to_owned()).or_default().kind = kind.into();
+        }
+        _ => {
+            let Some((sample, labels)) = line.split_once('{') else { return };
+            let (labels, _) = labels.split_once('}').unwrap();
+            let family = families.iter_mut().filter(|(name, _)| sample.starts_with(&***name));
+            let (_, family) = family.max_by_key(|(name, _)| name.len()).unwrap();
+            let names = labels.split("\",").filter_map(|label| label.split_once('='));
+            let names = names.map(|(name, _)| name.to_owned()).filter(|name| name != "le");
+            family.labels.extend(names);
+        }
+    }
+}
