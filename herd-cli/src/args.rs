@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod context;
 mod doctor;
 mod near;
 mod simulate;
@@ -17,6 +18,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum as _};
 use herd_node::telemetry::LogSettings;
 use herd_proto::NodeName;
 
+pub(crate) use self::context::{ContextArgs, ContextCommand};
 pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::near::NearArgs;
 pub(crate) use self::simulate::SimulateArgs;
@@ -43,7 +45,7 @@ Examples:
   herd-cli status --output json
 
 Flags beat the environment (HERD_NODE, HERD_FILE, HERD_OUTPUT, HERD_TIMEOUT, HERD_TLS_CA,
-HERD_TLS_CERT, HERD_TLS_KEY, HERD_TOKEN_FILE).
+HERD_TLS_CERT, HERD_TLS_KEY, HERD_TOKEN_FILE, HERD_CONTEXT), and that the context.
 Data goes to standard output, messages and errors to standard error. JSON objects carry
 \"schema\":\"herd.cli/v1\"; within it fields are only ever added.
 
@@ -73,6 +75,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
+    /// The context that says which herd and who asks, as `herd-cli context` keeps them
+    /// [default: the current one, if any]
+    #[arg(long, global = true, value_name = "NAME", env = "HERD_CONTEXT")]
+    pub(crate) context: Option<String>,
     /// The node to ask: a name of the herd file, or host:port [default: the file's first node]
     #[arg(long, short, global = true, value_name = "NAME|HOST:PORT", env = "HERD_NODE")]
     pub(crate) node: Option<String>,
@@ -154,6 +160,9 @@ pub(crate) enum Command {
     /// Show the releases of this program and of all nodes
     #[command(after_help = VersionArgs::EXAMPLES)]
     Version(VersionArgs),
+    /// Keep names for herds and ways to them
+    #[command(after_help = ContextArgs::EXAMPLES)]
+    Context(ContextArgs),
     /// Write a shell's completions of this program to standard output
     #[command(after_help = CompletionsArgs::EXAMPLES)]
     Completions(CompletionsArgs),

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod contexts;
 mod coordinates;
 mod exit_code;
 mod failure;

@@ -165,3 +165,31 @@ fn completions_and_man_pages_name_every_command() {
         assert!(page.contains("EXTRA") && page.contains("Examples"), "{command}: {page}");
     }
 }
+
+#[test]
+fn a_context_says_which_herd_and_flags_beat_it() {
+    let herd = herd();
+    let home = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = herd_cli();
+        command.args(args).env("XDG_CONFIG_HOME", home.path()).stdin(Stdio::null());
+        command.output().unwrap()
+    };
+    let file = herd.file();
+    let file = file.to_str().unwrap();
+    ends(&run(&["context", "set", "here", "--herd-file", file, "--node", "Clark"]), 0);
+    ends(&run(&["context", "set", "nowhere", "--node", "127.0.0.1:1"]), 0);
+    let report = ["--context", "here", "report", "kiwi", "1,2", "-o", "json"];
+    assert_eq!(json(&ends(&run(&report), 0))["location"]["origin"], "Clark");
+    ends(&run(&["context", "use", "nowhere"]), 0);
+    ends(&run(&["get", "kiwi"]), 5);
+    ends(&run(&["context", "use", "here"]), 0);
+    ends(&run(&["get", "kiwi"]), 0);
+    ends(&run(&["--node", "127.0.0.1:1", "get", "kiwi"]), 5);
+    let list = json(&ends(&run(&["context", "ls", "-o", "json"]), 0));
+    assert_eq!(list["contexts"][0]["current"], true, "{list}");
+    ends(&run(&["context", "rm", "here"]), 0);
+    ends(&run(&["context", "use", "here"]), 2);
+    let list = ends(&run(&["context", "ls"]), 0);
+    assert!(list.contains("nowhere") && !list.contains('*'), "{list}");
+}

@@ -1,5 +1,6 @@
 //! One command a file: what it asks, and how it shows the answer.
 
+mod context;
 mod doctor;
 mod export;
 mod forget;
@@ -33,6 +34,7 @@ use herd_proto::topology::{NodeEntry, Topology};
 use herd_proto::{ClientId, NodeName, Position, Violations};
 
 use crate::args::{Command, Global};
+use crate::contexts;
 use crate::coordinates::Coordinates;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -43,11 +45,14 @@ pub(crate) async fn run(
     global: Global,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    match &command {
-        Command::Completions(args) => return manual::completions(args, output),
-        Command::Man(args) => return manual::man(args, output),
-        _ => {}
-    }
+    let global = match command {
+        Command::Completions(args) => return manual::completions(&args, output),
+        Command::Man(args) => return manual::man(&args, output),
+        Command::Context(args) => return context::run(args, &global, output),
+        // Where to call is not what to start.
+        Command::Up(_) => global,
+        _ => contexts::complete(global)?,
+    };
     let target = Target::new(global).await;
     if let Command::Doctor(args) = command {
         // What is wrong with the herd file is what it is asked about.
@@ -71,7 +76,9 @@ pub(crate) async fn run(
         Command::Simulate(args) => simulate::run(args, target, output).await,
         Command::Version(_) => version::run(target, output).await,
         // Taken care of above: they need no herd.
-        Command::Completions(_) | Command::Man(_) | Command::Doctor(_) => Ok(ExitCode::Success),
+        Command::Completions(_) | Command::Man(_) | Command::Context(_) | Command::Doctor(_) => {
+            Ok(ExitCode::Success)
+        }
     }
 }
 

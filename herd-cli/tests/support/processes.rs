@@ -28,6 +28,8 @@ pub(crate) fn herd_cli() -> Command {
             command.env_remove(name);
         }
     }
+    // The contexts of whoever runs the tests are none of theirs.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 
