@@ -110,6 +110,10 @@ pub struct Limits {
     /// A client that takes no byte of its answers for this long is dropped. Default 30 s: far
     /// more than a bad network needs, little enough to free what a stopped reader holds.
     pub write_stall: Duration,
+    /// A gateway that stops goes on answering a client for at most this long, and hangs up as soon as it
+    /// pauses: whoever talks is not cut off between a line and its answer. Default 1 s, at most half the
+    /// drain grace.
+    pub farewell: Duration,
     /// A node that does not answer reports for this long is given up. Default 5 s.
     pub report_timeout: Duration,
     /// Longest wait for places. Default 5 s: people do not wait longer.
@@ -119,6 +123,13 @@ pub struct Limits {
 impl Config {
     /// The default of [`Config::drain_grace`].
     pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+}
+
+impl Limits {
+    /// With a farewell that leaves half of the drain for other things.
+    pub(crate) fn fitting(self, drain_grace: Duration) -> Self {
+        Self { farewell: self.farewell.min(drain_grace / 2), ..self }
+    }
 }
 
 impl Default for Limits {
@@ -131,6 +142,7 @@ impl Default for Limits {
             idle: Duration::from_mins(10),
             partial_line: Duration::from_secs(20),
             write_stall: Duration::from_secs(30),
+            farewell: Duration::from_secs(1),
             report_timeout: Duration::from_secs(5),
             search_timeout: Duration::from_secs(5),
         }

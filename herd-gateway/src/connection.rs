@@ -77,35 +77,41 @@ impl Connection {
     }
 
     /// Answers until the client has sent everything or is gone, or until `stop`; then what was
-    /// received by that time is answered first.
+    /// received by that time, or comes until the client pauses, is answered first.
     ///
     /// # Errors
     /// The connection broke, or the client did not read for longer than the write limit.
     pub(crate) async fn serve(mut self, stop: &CancellationToken) -> io::Result<()> {
-        let mut stopping = false;
+        let mut farewell = None;
         let (mut heard, mut begun) = (Instant::now(), None);
-        while !stopping {
+        loop {
             let limits = self.port.limits;
-            let (end, reason) = match begun {
-                Some(begun) => (begun + limits.partial_line, Reason::PartialLine),
-                None => (heard + limits.idle, Reason::Idle),
-            };
-            let read = time::timeout_at(end, self.read());
-            let input = match stop.run_until_cancelled(read).await {
-                Some(Ok(input)) => input?,
-                Some(Err(_)) => {
-                    self.port.refusals.count(reason);
-                    self.port.log(self.id, Direction::Note, b"said nothing for too long");
-                    break;
+            let input = if let Some(end) = farewell {
+                match self.read_unless_quiet(end).await? {
+                    Some(input) => input,
+                    None => break,
                 }
-                None => {
-                    stopping = true;
-                    self.read_what_is_there()?
+            } else {
+                let (end, reason) = match begun {
+                    Some(begun) => (begun + limits.partial_line, Reason::PartialLine),
+                    None => (heard + limits.idle, Reason::Idle),
+                };
+                let read = time::timeout_at(end, self.read());
+                match stop.run_until_cancelled(read).await {
+                    Some(Ok(input)) => input?,
+                    Some(Err(_)) => {
+                        self.port.refusals.count(reason);
+                        self.port.log(self.id, Direction::Note, b"said nothing for too long");
+                        break;
+                    }
+                    None => {
+                        farewell = Some(Instant::now() + limits.farewell);
+                        continue;
+                    }
                 }
             };
             if input == Input::Ended {
                 self.decoder.end_input();
-                stopping = true;
             }
             let lines_before = self.lines;
             self.answer_all().await?;
@@ -117,6 +123,9 @@ impl Connection {
             } else {
                 None
             };
+            if input == Input::Ended || farewell.is_some_and(|end| heard >= end) {
+                break;
+            }
             self.keep_pace(stop, self.lines.wrapping_sub(lines_before)).await;
         }
         self.stream.shutdown().await
@@ -148,9 +157,17 @@ impl Connection {
         }
     }
 
-    /// Reads without waiting. An incomplete line that the client may still be typing is left.
-    fn read_what_is_there(&mut self) -> io::Result<Input> {
-        self.take_in().map(|(input, _)| input)
+    /// Reads what comes before the client pauses; `None` once it does. An incomplete line that it may
+    /// still be typing is left.
+    ///
+    /// Hanging up in a pause, no line is on its way. At first, only a pause that is longer than the way
+    /// to a client and back is one, or the next line of one far away would find nobody. Whoever makes no
+    /// such pause is left in a shorter one.
+    async fn read_unless_quiet(&mut self, end: Instant) -> io::Result<Option<Input>> {
+        let farewell = self.port.limits.farewell;
+        let late = end.saturating_duration_since(Instant::now()) < farewell / 2;
+        let pause = if late { farewell / 100 } else { farewell / 10 };
+        time::timeout(pause, self.read()).await.ok().transpose()
     }
 
     /// Reads what is there, up to the limit, and says how much it was.

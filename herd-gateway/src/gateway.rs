@@ -97,7 +97,8 @@ impl Gateway {
                 stop.run_until_cancelled(tls.follow()).await;
             });
         }
-        let Limits { max_connections, max_connections_per_address, .. } = config.limits;
+        let limits = config.limits.fitting(config.drain_grace);
+        let Limits { max_connections, max_connections_per_address, .. } = limits;
         let doors = Doors::new(max_connections, max_connections_per_address);
         let (refusals, counts) = (Arc::new(Refusals::default()), Arc::new(Counts::default()));
         let mut bound = Vec::new();
@@ -113,7 +114,7 @@ impl Gateway {
             let (refusals, counts) = (Arc::clone(&refusals), Arc::clone(&counts));
             let listener = Listener {
                 socket,
-                port: Arc::new(Port::new(choice, config.limits, refusals, counts, log)),
+                port: Arc::new(Port::new(choice, limits, refusals, counts, log)),
                 doors: Arc::clone(&doors),
                 tls: text_tls.clone(),
                 proxied: config.proxy_protocol,
@@ -172,7 +173,8 @@ impl Gateway {
         &self.refusals
     }
 
-    /// Stops accepting, answers what was received, closes. Takes at most the drain grace.
+    /// Stops accepting, answers what was received and what clients in mid-talk still send
+    /// ([`Limits::farewell`]), closes. Takes at most the drain grace.
     pub async fn stop(mut self) -> Drained {
         self.stop_listening.cancel();
         let all = async { while self.listeners.join_next().await.is_some() {} };
@@ -247,9 +249,10 @@ fn dial_all(
 }
 
 fn choice(nodes: &BTreeMap<String, Arc<NodeLink>>, upstream: &Upstream) -> Result<Choice, Error> {
-    let links: Vec<_> = match upstream {
-        Upstream::Named(name) => nodes.get(name.as_str()).into_iter().cloned().collect(),
-        Upstream::AnyHealthy => nodes.values().cloned().collect(),
+    let choice = match upstream {
+        Upstream::Named(name) => nodes.get(name.as_str()).cloned().map(Choice::only),
+        Upstream::AnyHealthy if nodes.is_empty() => None,
+        Upstream::AnyHealthy => Some(Choice::any(nodes.values().cloned().collect())),
     };
-    if links.is_empty() { Err(Error::NoNode(upstream.clone())) } else { Ok(Choice::new(links)) }
+    choice.ok_or_else(|| Error::NoNode(upstream.clone()))
 }

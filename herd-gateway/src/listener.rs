@@ -230,7 +230,7 @@ mod tests {
         let (_client, stream) = connected().await;
         let peer = stream.peer_addr().unwrap();
         let (refusals, counts) = (Arc::new(Refusals::default()), Arc::new(Counts::default()));
-        let port = Port::new(Choice::new(Vec::new()), Limits::default(), refusals, counts, None);
+        let port = Port::new(Choice::any(Vec::new()), Limits::default(), refusals, counts, None);
         let stop = CancellationToken::new();
         let place = Doors::new(1, 1).enter_unknown().unwrap();
         let incoming = Incoming { stream, peer, place, tls: None, proxied: false };

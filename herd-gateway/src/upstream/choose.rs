@@ -1,11 +1,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use herd_proto::v1;
+use tokio::time;
 
 use super::{LinkError, NodeLink};
 use crate::line::Whatsat;
 use crate::translate::{Found, Recorded};
+
+/// How long after the loss of a node lines are tried again where any node may answer. The name of a
+/// Kubernetes Service stands for all nodes, and leads to one that was killed for another second or two.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause between two rounds of trying, a little more than links leave between two dials.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The nodes that may answer for one text port.
 ///
@@ -15,12 +24,18 @@ use crate::translate::{Found, Recorded};
 pub(crate) struct Choice {
     links: Vec<Arc<NodeLink>>,
     favourite: AtomicUsize,
+    patience: Duration,
 }
 
 impl Choice {
+    /// This node and no other.
+    pub(crate) fn only(link: Arc<NodeLink>) -> Self {
+        Self { links: vec![link], favourite: AtomicUsize::new(0), patience: Duration::ZERO }
+    }
+
     /// Any of these nodes.
-    pub(crate) fn new(links: Vec<Arc<NodeLink>>) -> Self {
-        Self { links, favourite: AtomicUsize::new(0) }
+    pub(crate) fn any(links: Vec<Arc<NodeLink>>) -> Self {
+        Self { links, favourite: AtomicUsize::new(0), patience: PATIENCE }
     }
 
     /// Has reports with lines of `line_bytes` together recorded by the first node that takes
@@ -43,7 +58,26 @@ impl Choice {
         self.first_answer(|link| async move { link.search(query).await }).await
     }
 
+    /// The answer of the first node that gives one. A node that was there a moment ago may have left
+    /// others behind its name: then all are asked again, for as long as that may take to show.
     async fn first_answer<T, F>(&self, ask: impl Fn(Arc<NodeLink>) -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, LinkError>>,
+    {
+        let asked = time::Instant::now();
+        loop {
+            if let Some(answer) = self.one_round(&ask).await {
+                return Some(answer);
+            }
+            let lost = self.links.iter().any(|link| link.was_lost_within(self.patience));
+            if !lost || asked.elapsed() >= self.patience {
+                return None;
+            }
+            time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn one_round<T, F>(&self, ask: impl Fn(Arc<NodeLink>) -> F) -> Option<T>
     where
         F: Future<Output = Result<T, LinkError>>,
     {

@@ -1,7 +1,7 @@
 //! Keeps one node's `ReportStream` open.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use herd_proto::NodeName;
@@ -28,7 +28,11 @@ const STABLE: Duration = Duration::from_secs(5);
 
 /// How a link is, for everyone who chooses among links.
 #[derive(Debug, Default)]
-pub(super) struct LinkState(AtomicU8);
+pub(super) struct LinkState {
+    now: AtomicU8,
+    /// When an open stream ended last.
+    lost: Mutex<Option<Instant>>,
+}
 
 impl LinkState {
     const DOWN: u8 = 0;
@@ -37,17 +41,28 @@ impl LinkState {
 
     /// Whether the stream is open.
     pub(super) fn is_up(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::UP
+        self.now.load(Ordering::Relaxed) == Self::UP
     }
 
     /// Whether the node was last found to swallow what is sent to it. Nobody should wait for it
     /// until a dial in the background has succeeded.
     pub(super) fn is_silent(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::SILENT
+        self.now.load(Ordering::Relaxed) == Self::SILENT
+    }
+
+    /// Whether the stream was open within this time, and has ended.
+    pub(super) fn was_lost_within(&self, time: Duration) -> bool {
+        let lost = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.is_some_and(|lost| lost.elapsed() < time)
+    }
+
+    fn lose(&self, state: u8) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.set(state);
     }
 
     fn set(&self, state: u8) -> u8 {
-        self.0.swap(state, Ordering::Relaxed)
+        self.now.swap(state, Ordering::Relaxed)
     }
 }
 
@@ -80,7 +95,7 @@ impl LinkTask {
                     info!(node = %self.name, address = %self.address(), "node reached");
                     let ended = session.run(&mut self.queue, &self.seconds).await;
                     let silent = ended.error == LinkError::Silent;
-                    self.state.set(if silent { LinkState::SILENT } else { LinkState::DOWN });
+                    self.state.lose(if silent { LinkState::SILENT } else { LinkState::DOWN });
                     warn!(node = %self.name, reason = ended.reason, "node lost");
                     if silent {
                         self.queue.fail_all(LinkError::Silent);

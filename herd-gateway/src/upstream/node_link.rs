@@ -106,6 +106,11 @@ impl NodeLink {
         self.state.is_up()
     }
 
+    /// Whether there was a connection until at most this long ago.
+    pub(super) fn was_lost_within(&self, time: Duration) -> bool {
+        self.state.was_lost_within(time)
+    }
+
     /// Reports, in order, at most [`herd_proto::MAX_BATCH`] with lines of
     /// `line_bytes` together.
     ///

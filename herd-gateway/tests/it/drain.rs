@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use herd_gateway::{Config, Drained};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 use crate::fake_node::{Behaviour, FakeNode, Script};
 use crate::support::{Client, eventually, iamat, in_time, named, recorded, start};
@@ -45,6 +46,30 @@ async fn idle_connections_do_not_delay_the_end() {
     let drained = in_time("the end", gateway.stop()).await;
     assert_eq!(drained, Drained { connections_cut: 0 });
     idle.expect_end().await;
+}
+
+#[tokio::test]
+async fn whoever_talks_all_the_time_gets_an_answer_to_each_line_and_then_the_end() {
+    let script = Script::new("Bailey");
+    let node = FakeNode::start(&script);
+    let (gateway, address) = start(named(node.address)).await;
+    let talk = async || {
+        let mut client = Client::connect(address).await;
+        while !client.has_ended() {
+            // The second line follows on the answer to the first at once.
+            for _ in 0..2 {
+                client.send(iamat("kiwi")).await;
+                client.expect(&recorded("kiwi")).await;
+            }
+            sleep(Duration::from_millis(30)).await;
+        }
+    };
+    let stop = async {
+        eventually("all talk", || script.reported().len() > 40).await;
+        in_time("the end", gateway.stop()).await
+    };
+    let (drained, ..) = tokio::join!(stop, talk(), talk(), talk(), talk());
+    assert_eq!(drained, Drained { connections_cut: 0 });
 }
 
 #[tokio::test]

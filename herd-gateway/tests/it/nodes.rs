@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use herd_gateway::{Config, Limits};
+use tokio::time::timeout;
 
 use crate::fake_node::{Behaviour, FakeNode, LostNode, Script, StoppedNode, nobody};
 use crate::support::{Client, any_of, ask, eventually, iamat, named, recorded, recorded_by, start};
@@ -130,6 +131,53 @@ async fn reports_in_flight_move_to_another_node_when_theirs_dies() {
     scripts[0].behave(Behaviour::default());
     // It stays with the node that answered last.
     assert_eq!(ask(address, iamat("kiwi")).await, recorded_by("Bona", "kiwi"));
+}
+
+#[tokio::test]
+async fn lines_wait_a_moment_for_who_stands_behind_the_name_of_a_lost_node() {
+    let script = Script::new("Bailey");
+    let node = FakeNode::start(&script);
+    let (_gateway, address) = start(any_of(&[node.address])).await;
+    let mut clients = [Client::connect(address).await, Client::connect(address).await];
+    for client in &mut clients {
+        client.send(iamat("kiwi")).await;
+        client.expect(&recorded("kiwi")).await;
+    }
+    let place = node.address;
+    drop(node);
+    let [reporter, asker] = &mut clients;
+    reporter.send(iamat("moa")).await;
+    asker.send("WHATSAT kiwi 1 1\n").await;
+    let (mut first, mut second) = ([0], [0]);
+    let answered = async {
+        tokio::select! {
+            read = reporter.0.peek(&mut first) => read,
+            read = asker.0.peek(&mut second) => read,
+        }
+    };
+    let waited = timeout(Duration::from_millis(300), answered).await;
+    assert!(waited.is_err(), "nobody is there to answer");
+    let _node = FakeNode::start_at(place, &script);
+    reporter.expect(&recorded("moa")).await;
+    asker.expect(&recorded("kiwi")).await;
+}
+
+#[tokio::test]
+async fn when_nobody_stands_behind_the_name_copies_are_given_after_a_moment_and_then_at_once() {
+    let node = FakeNode::start(&Script::new("Bailey"));
+    let (_gateway, address) = start(any_of(&[node.address])).await;
+    assert_eq!(ask(address, iamat("kiwi")).await, recorded("kiwi"));
+    drop(node);
+    let refused = format!("? {}", iamat("kiwi"));
+    let started = Instant::now();
+    assert_eq!(ask(address, iamat("kiwi")).await, refused);
+    assert!(started.elapsed() > Duration::from_secs(1), "{:?}", started.elapsed());
+    let started = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(ask(address, iamat("kiwi")).await, refused);
+    }
+    // Two seconds for each, were they to wait.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

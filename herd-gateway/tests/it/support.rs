@@ -96,6 +96,11 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&answer), expected);
     }
 
+    /// Whether the other side is known to have ended the connection. Nothing unread may be there.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.0.try_read(&mut [0]), Ok(0))
+    }
+
     /// Waits until the other side ends the connection, one way or the other.
     pub(crate) async fn expect_end(&mut self) {
         let mut rest = Vec::new();
