@@ -1,9 +1,11 @@
 //! What operators ask a program of the herd over HTTP: `/metrics`, `/livez`, `/readyz`.
 //!
 //! A program registers its metrics in a [`Registry`], says with a function how ready it is, and
-//! runs [`serve`]. Further routes, such as a page for people, are merged into [`router`]'s.
+//! runs [`serve`]. What it logs can be changed by [`log_filter`]. Further routes, such as a page for people, are merged into [`router`]'s.
 
+pub mod log_filter;
 mod process;
+mod runtime;
 mod sampler;
 mod server;
 
@@ -18,6 +20,7 @@ use prometheus_client::encoding::text::encode;
 pub use prometheus_client::registry::Registry;
 
 pub use self::process::register_process;
+pub use self::runtime::register_runtime;
 pub use self::sampler::Sampler;
 pub use self::server::{MAX_CONNECTIONS, serve};
 

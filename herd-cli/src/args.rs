@@ -22,7 +22,7 @@ pub(crate) use self::context::{ContextArgs, ContextCommand};
 pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::near::NearArgs;
 pub(crate) use self::simulate::SimulateArgs;
-pub(crate) use self::small::{CompletionsArgs, ManArgs, TopArgs, VersionArgs};
+pub(crate) use self::small::{CompletionsArgs, LogArgs, ManArgs, TopArgs, VersionArgs};
 pub(crate) use self::topology::{Drawing, TopologyArgs};
 pub(crate) use self::trace::TraceArgs;
 pub(crate) use self::transfer::{ExportArgs, FileForm, ImportArgs};
@@ -139,6 +139,9 @@ pub(crate) enum Command {
     /// Show the whole herd again and again: rates, lag, agreement
     #[command(after_help = TopArgs::EXAMPLES)]
     Top(TopArgs),
+    /// Change what the nodes log, while they run
+    #[command(after_help = LogArgs::EXAMPLES)]
+    Log(LogArgs),
     /// Show who is linked with whom, also as a drawing
     #[command(after_help = TopologyArgs::EXAMPLES)]
     Topology(TopologyArgs),

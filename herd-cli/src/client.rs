@@ -292,6 +292,15 @@ impl Client {
         self.call("Node/GetStatus", node.get_status(request)).await
     }
 
+    /// Changes which lines the node logs; empty for the filter that it was started with. Returns the
+    /// filter in place and the one before.
+    pub async fn set_log_filter(&self, filter: &str) -> Result<(String, String), Error> {
+        let request = self.timed(v1::SetLogFilterRequest { filter: filter.into() });
+        let mut node = NodeClient::new(self.channel.clone());
+        let answer = self.call("Node/SetLogFilter", node.set_log_filter(request)).await?;
+        Ok((answer.filter, answer.before))
+    }
+
     pub(crate) fn locations(&self) -> LocationsClient<Calls> {
         LocationsClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }

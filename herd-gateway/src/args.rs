@@ -32,6 +32,10 @@ pub struct Args {
     /// Nodes behind the one port, as host:port or http://host:port [default: the herd file's]
     #[arg(long, env = "HERD_GATEWAY_UPSTREAM", value_name = "ADDRESS", value_delimiter = ',')]
     pub upstream: Vec<String>,
+    /// A server of an original herd that is a friend of NODE, or of the nodes behind the one port: the
+    /// two tell each other by AT lines. May be repeated
+    #[arg(long, env = "HERD_AT_FRIENDS", value_name = "[NODE=]HOST:PORT", value_delimiter = ',')]
+    pub at_friend: Vec<String>,
     /// Serve /metrics, /livez and /readyz over HTTP there, or none [default: none]
     #[arg(long, env = "HERD_ADMIN", value_name = "IP:PORT")]
     pub admin: Option<String>,

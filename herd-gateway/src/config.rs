@@ -17,6 +17,8 @@ pub struct Config {
     pub ports: Vec<TextPort>,
     /// The nodes that ports may name. Those that no port can reach are not dialled.
     pub nodes: Vec<UpstreamNode>,
+    /// Servers of an original herd that are friends of nodes.
+    pub friends: Vec<TextFriend>,
     /// Where HTTP is served to operators; `None` for nowhere.
     pub admin: Option<SocketAddr>,
     /// What bounds it.
@@ -48,6 +50,24 @@ pub struct TextPort {
     pub listen: SocketAddr,
     /// Who answers.
     pub upstream: Upstream,
+}
+
+/// A server of an original herd that is told what a node knows, and believed what it tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextFriend {
+    /// Whose friend it is: that of the node behind a text port, as the port names it.
+    pub of: Upstream,
+    /// Host and port; names are resolved again and again.
+    pub address: String,
+}
+
+impl fmt::Display for TextFriend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.of {
+            Upstream::Named(node) => write!(f, "{node}={}", self.address),
+            Upstream::AnyHealthy => f.write_str(&self.address),
+        }
+    }
 }
 
 /// Who answers for a text port.

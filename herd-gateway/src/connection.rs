@@ -1,5 +1,6 @@
 //! One text connection: a single loop, so that commands take effect one after the other.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::{io, mem};
 
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
     id: u64,
     stream: Stream,
     port: Arc<Port>,
+    /// Whence the client comes, or the friend.
+    peer: IpAddr,
     decoder: Decoder,
     out: Vec<u8>,
     /// Whether the last reading ended at its limit, or there was none yet, so that more may be there
@@ -69,11 +72,11 @@ enum Input {
 }
 
 impl Connection {
-    pub(crate) fn new(id: u64, stream: Stream, port: Arc<Port>) -> Self {
+    pub(crate) fn new(id: u64, stream: Stream, peer: IpAddr, port: Arc<Port>) -> Self {
         let decoder = Decoder::new(port.limits.max_line_bytes);
         let pace = port.limits.max_line_rate.map(Pace::new);
         let more = stream.may_hold_text();
-        Self { id, stream, port, decoder, out: Vec::new(), more, lines: 0, pace }
+        Self { id, stream, port, peer, decoder, out: Vec::new(), more, lines: 0, pace }
     }
 
     /// Answers until the client has sent everything or is gone, or until `stop`; then what was
@@ -227,6 +230,11 @@ impl Connection {
     async fn answer_line(&mut self, run: &mut Run, line: Bytes) -> io::Result<()> {
         self.lines = self.lines.wrapping_add(1);
         self.port.log(self.id, Direction::In, &line);
+        let bridge = self.port.bridge.as_ref();
+        if bridge.is_some_and(|bridge| bridge.takes(self.peer, &line)) {
+            // Friends expect no answer.
+            return Ok(());
+        }
         match Command::parse(&line) {
             Command::Blank => return Ok(()),
             Command::Iamat(iamat) => run.push(line, Entry::Report(iamat)),

@@ -10,6 +10,7 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::bridge::Bridge;
 use crate::config::{Config, Limits, Upstream, UpstreamNode};
 use crate::counts::Counts;
 use crate::error::Error;
@@ -26,6 +27,8 @@ pub(crate) struct Port {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) counts: Arc<Counts>,
     log: Option<LineLog>,
+    /// Where text friends' lines go, if there are any such friends.
+    pub(crate) bridge: Option<Arc<Bridge>>,
 }
 
 impl Port {
@@ -36,7 +39,12 @@ impl Port {
         counts: Arc<Counts>,
         log: Option<LineLog>,
     ) -> Self {
-        Self { choice, limits, refusals, counts, log }
+        Self { choice, limits, refusals, counts, log, bridge: None }
+    }
+
+    /// The same, whose node has text friends.
+    pub(crate) fn with_bridge(self, bridge: Option<Arc<Bridge>>) -> Self {
+        Self { bridge, ..self }
     }
 
     /// Writes to the line log, if there is one.
@@ -81,26 +89,19 @@ impl Gateway {
         let mut links = JoinSet::new();
         let bearer =
             Bearer::new(config.token_file.as_deref(), config.token.as_ref().map(|t| &*t.0))?;
-        let tls = match &config.tls.ca {
-            None => None,
-            Some(_) => Some(Tls::load(config.tls.clone(), ClientAuth::None, Tls::HTTP2).await?),
-        };
+        let tls = nodes_tls(&config).await?;
         let dialler = Dialler::new(tls.clone());
         let admin = config.admin.map(bind_admin).transpose()?;
         let seconds = RequestSeconds::new();
         let way = |node: &UpstreamNode| way(node, &dialler, &bearer);
         let nodes = dial_all(&config, way, &seconds, &mut links, &stop_links)?;
         let text_tls = text_tls(&config).await?;
-        for tls in [tls.clone(), text_tls.clone()].into_iter().flatten() {
-            let stop = stop_links.clone();
-            links.spawn(async move {
-                stop.run_until_cancelled(tls.follow()).await;
-            });
-        }
+        follow([&tls, &text_tls], &mut links, &stop_links);
         let limits = config.limits.fitting(config.drain_grace);
         let Limits { max_connections, max_connections_per_address, .. } = limits;
         let doors = Doors::new(max_connections, max_connections_per_address);
         let (refusals, counts) = (Arc::new(Refusals::default()), Arc::new(Counts::default()));
+        let bridges = bridges(&config, way, &mut links, &stop_links)?;
         let mut bound = Vec::new();
         for port in &config.ports {
             let socket = listener::bind(port.listen).map_err(|source| Error::Bind {
@@ -112,9 +113,11 @@ impl Gateway {
             let choice = choice(&nodes, &port.upstream)?;
             let log = line_log(&config, &port.upstream)?;
             let (refusals, counts) = (Arc::clone(&refusals), Arc::clone(&counts));
+            let bridge = bridges.get(port.upstream.label()).cloned();
+            let served = Port::new(choice, limits, refusals, counts, log);
             let listener = Listener {
                 socket,
-                port: Arc::new(Port::new(choice, limits, refusals, counts, log)),
+                port: Arc::new(served.with_bridge(bridge)),
                 doors: Arc::clone(&doors),
                 tls: text_tls.clone(),
                 proxied: config.proxy_protocol,
@@ -133,6 +136,7 @@ impl Gateway {
             refusals: Arc::clone(&refusals),
             counts,
             links: nodes.into_values().collect(),
+            bridges: bridges.into_values().collect(),
             tls,
             text_tls,
             stopping: stop_listening.clone(),
@@ -191,6 +195,24 @@ impl Gateway {
     }
 }
 
+/// Reads certificates again when their files change.
+fn follow(all: [&Option<Arc<Tls>>; 2], tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+    for tls in all.into_iter().flatten() {
+        let (tls, stop) = (Arc::clone(tls), stop.clone());
+        tasks.spawn(async move {
+            stop.run_until_cancelled(tls.follow()).await;
+        });
+    }
+}
+
+/// How nodes are known; `None` for plain text.
+async fn nodes_tls(config: &Config) -> Result<Option<Arc<Tls>>, Error> {
+    if config.tls.ca.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Tls::load(config.tls.clone(), ClientAuth::None, Tls::HTTP2).await?))
+}
+
 /// The certificate of text ports.
 async fn text_tls(config: &Config) -> Result<Option<Arc<Tls>>, Error> {
     let Some(pair) = config.text_tls.clone() else { return Ok(None) };
@@ -219,6 +241,31 @@ fn way(node: &UpstreamNode, dialler: &Dialler, bearer: &Bearer) -> Result<Way, E
     })?;
     let dialler = dialler.clone().for_node(node.name.as_str());
     Ok(Way { endpoint, dialler, bearer: bearer.clone() })
+}
+
+/// Starts a bridge for each port whose node has text friends, by the port's label.
+fn bridges(
+    config: &Config,
+    way: impl Fn(&UpstreamNode) -> Result<Way, Error>,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<BTreeMap<String, Arc<Bridge>>, Error> {
+    let mut bridges = BTreeMap::new();
+    for port in &config.ports {
+        let of = config.friends.iter().filter(|friend| friend.of == port.upstream);
+        let friends: Vec<_> = of.map(|friend| friend.address.clone()).collect();
+        if friends.is_empty() {
+            continue;
+        }
+        let serves = |node: &&UpstreamNode| match &port.upstream {
+            Upstream::Named(name) => node.name == *name,
+            Upstream::AnyHealthy => true,
+        };
+        let ways = config.nodes.iter().filter(serves).map(&way).collect::<Result<_, _>>()?;
+        let bridge = Bridge::start(&friends, ways, tasks, stop);
+        bridges.extend(bridge.map(|bridge| (port.upstream.label().to_owned(), bridge)));
+    }
+    Ok(bridges)
 }
 
 /// Starts the links to all nodes that some port needs; ports share them.

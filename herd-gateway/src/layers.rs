@@ -11,7 +11,8 @@ use herd_proto::topology::{NodeEntry, Problems, Topology};
 use toml::Value;
 
 use crate::args::{Args, LimitArgs};
-use crate::config::{Config, Limits, TextPort, Upstream, UpstreamNode};
+use crate::bridge::MAX_FRIENDS;
+use crate::config::{Config, Limits, TextFriend, TextPort, Upstream, UpstreamNode};
 use crate::settings::LogFormat;
 
 /// Where the one port listens if nothing is said.
@@ -23,6 +24,7 @@ pub(crate) struct Layered {
     pub(crate) nodes: Vec<String>,
     pub(crate) listen: Option<String>,
     pub(crate) upstream: Vec<String>,
+    pub(crate) at_friends: Vec<String>,
     pub(crate) admin: Option<String>,
     pub(crate) limits: LimitArgs,
     pub(crate) text_tls_cert: Option<String>,
@@ -73,6 +75,7 @@ impl Layered {
                 "token_file" => set(&mut layer.token_file),
                 "nodes" => layer.nodes = list(key, value, problems),
                 "upstream" => layer.upstream = list(key, value, problems),
+                "at_friends" => layer.at_friends = list(key, value, problems),
                 _ => problems.add(format_args!("herd file, [gateway]: unknown setting {key}")),
             }
         }
@@ -92,6 +95,7 @@ impl Layered {
             nodes: list(args.node, self.nodes),
             listen: one(args.listen, self.listen),
             upstream: list(args.upstream, self.upstream),
+            at_friends: list(args.at_friend, self.at_friends),
             admin: one(args.admin, self.admin),
             limits: LimitArgs {
                 max_connections: one(args.limits.max_connections, self.limits.max_connections),
@@ -193,9 +197,7 @@ impl Layered {
         let mut nodes = Vec::new();
         for (index, given) in self.upstream.iter().enumerate() {
             let address = given.strip_prefix("http://").unwrap_or(given).trim_end_matches('/');
-            let sound = address.rsplit_once(':').is_some_and(|(host, port)| {
-                !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
-            });
+            let sound = is_address(address);
             let name = NodeName::parse(&format!("upstream-{}", index + 1));
             match name {
                 Ok(name) if sound => nodes.push(UpstreamNode { name, address: address.into() }),
@@ -203,6 +205,41 @@ impl Layered {
             }
         }
         nodes
+    }
+
+    /// The text servers that are friends of nodes behind `ports`.
+    pub(crate) fn friends(&self, ports: &[TextPort], problems: &mut Problems) -> Vec<TextFriend> {
+        let mut friends: Vec<TextFriend> = Vec::new();
+        for given in &self.at_friends {
+            let (of, address) = match given.split_once('=') {
+                Some((node, address)) => (NodeName::parse(node).ok().map(Upstream::Named), address),
+                None => (Some(Upstream::AnyHealthy), &**given),
+            };
+            let Some(of) = of.filter(|_| is_address(address)) else {
+                problems.add(format_args!("at_friend: must be [NODE=]host:port, got {given:?}"));
+                continue;
+            };
+            if !ports.iter().any(|port| port.upstream == of) {
+                problems.add(match &of {
+                    Upstream::Named(node) => {
+                        format!("at_friend: no text port is {node}'s, got {given:?}")
+                    }
+                    Upstream::AnyHealthy => format!(
+                        "at_friend: must say whose friend it is, NODE=host:port, got {given:?}"
+                    ),
+                });
+                continue;
+            }
+            if friends.iter().filter(|friend| friend.of == of).count() == MAX_FRIENDS {
+                problems.add(format_args!("at_friend: {of} may have {MAX_FRIENDS} text friends"));
+                continue;
+            }
+            let friend = TextFriend { of, address: address.into() };
+            if !friends.contains(&friend) {
+                friends.push(friend);
+            }
+        }
+        friends
     }
 
     pub(crate) fn limits(&self, problems: &mut Problems) -> Limits {
@@ -322,6 +359,13 @@ fn duration(key: &str, text: Option<&str>, default: Duration, problems: &mut Pro
             default
         }
     }
+}
+
+/// Whether a text is a host and a port.
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
+    })
 }
 
 fn upstream_node(node: &NodeEntry) -> UpstreamNode {

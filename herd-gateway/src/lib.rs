@@ -2,11 +2,13 @@
 //!
 //! A gateway reads lines (`IAMAT`, `WHATSAT`), passes them to a node and writes the answers back in
 //! order. It decides nothing and remembers nothing: whatever it knows is forgotten with the line
-//! it belongs to.
+//! it belongs to. Only where a node has text servers as friends, a bridge keeps what they have yet to
+//! be told.
 //!
 //! [`mod@line`] holds the protocol itself, free of sockets and clocks.
 
 pub mod args;
+mod bridge;
 pub mod config;
 mod connection;
 mod counts;
@@ -24,6 +26,6 @@ pub mod telemetry;
 mod translate;
 mod upstream;
 
-pub use config::{Config, Limits, TextPort, Upstream, UpstreamNode};
+pub use config::{Config, Limits, TextFriend, TextPort, Upstream, UpstreamNode};
 pub use error::Error;
 pub use gateway::{Drained, Gateway};

@@ -155,7 +155,7 @@ async fn serve(incoming: Incoming, port: Arc<Port>, stop: &CancellationToken) {
     };
     debug!(id, %peer, "connected");
     port.log(id, Direction::Note, format!("connected from {peer}").as_bytes());
-    let served = Connection::new(id, stream, Arc::clone(&port)).serve(stop).await;
+    let served = Connection::new(id, stream, peer.ip(), Arc::clone(&port)).serve(stop).await;
     match served {
         Ok(()) => {
             debug!(id, "closed");

@@ -6,6 +6,7 @@ use std::{env, fs, io};
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use herd_admin::log_filter;
 use herd_edge::{Hidden, raise_file_limit};
 use herd_gateway::args::Args;
 use herd_gateway::settings::Settings;
@@ -46,14 +47,16 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
 // One thread: lines are cheap, and passing them between threads costs more than it brings.
 #[tokio::main(flavor = "current_thread")]
 async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
-    telemetry::init(&settings);
+    telemetry::init(&settings)?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let filters = log_filter::follow_signals().context("cannot listen for signals")?;
     raise_file_limit();
     let gateway = Gateway::start(settings.config).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        never = filters => match never {},
     }
     info!("stopping");
     let drained = gateway.stop().await;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use herd_admin::{Readiness, Registry, Sampler, register_process};
+use herd_admin::{Readiness, Registry, Sampler, register_process, register_runtime};
 use herd_edge::{Doors, Refusals, Tls};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
 use tokio_util::sync::CancellationToken;
 
+use crate::bridge::{Bridge, FriendStatus};
 use crate::counts::Counts;
 use crate::upstream::{NodeLink, Seconds};
 
@@ -54,6 +55,7 @@ pub(crate) struct Facts {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) counts: Arc<Counts>,
     pub(crate) links: Vec<Arc<NodeLink>>,
+    pub(crate) bridges: Vec<Arc<Bridge>>,
     /// Towards nodes.
     pub(crate) tls: Option<Arc<Tls>>,
     /// Towards text clients.
@@ -79,6 +81,7 @@ impl Facts {
     pub(crate) fn registry(&self, seconds: &RequestSeconds) -> Registry {
         let mut registry = Registry::default();
         register_process(&mut registry);
+        register_runtime(&mut registry);
         let build = [("version", env!("CARGO_PKG_VERSION")), ("program", "herd-gateway")];
         registry.register("herd_build", "What runs here", Info::new(build));
         registry.register_with_unit(
@@ -90,6 +93,41 @@ impl Facts {
         );
         registry.register_collector(Box::new(self.clone()));
         registry
+    }
+}
+
+impl Facts {
+    /// What crosses to and from text friends, if there are any.
+    fn bridges(&self, to: &mut Sampler<'_>) -> fmt::Result {
+        if self.bridges.is_empty() {
+            return Ok(());
+        }
+        let up = self.bridges.iter().filter(|bridge| bridge.is_up()).count() as f64;
+        to.gauge("herd_bridges_up", "Bridges to text friends whose node takes part", up)?;
+        let heard = self.bridges.iter().map(|bridge| bridge.heard());
+        let (heard, news) = heard.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let results = [("new", news as f64), ("duplicate", (heard - news) as f64)];
+        let results = results.map(|(result, count)| ([("result", result)], count));
+        to.counters("herd_bridge_heard_lines", "AT lines of text friends, by result", results)?;
+        let friends: Vec<_> = self.bridges.iter().flat_map(|bridge| bridge.friends()).collect();
+        let each = |value: fn(&FriendStatus<'_>) -> f64| {
+            let of = |friend: &FriendStatus<'_>| {
+                ([("friend", friend.address.to_owned())], value(friend))
+            };
+            friends.iter().map(of).collect::<Vec<_>>()
+        };
+        let up = each(|friend| f64::from(u8::from(friend.up)));
+        to.gauges("herd_bridge_friend_up", "Whether a text friend took the last line", up)?;
+        let waiting = each(|friend| friend.waiting as f64);
+        to.gauges("herd_bridge_waiting_lines", "Clients of which it has yet to be told", waiting)?;
+        let told = each(|friend| friend.told as f64);
+        to.counters("herd_bridge_told_lines", "AT lines that a text friend took", told)?;
+        let refused = each(|friend| friend.refused as f64);
+        let help = "Of these, the ones that it copied back with ? as no command";
+        to.counters("herd_bridge_refused_lines", help, refused)?;
+        let given_up = each(|friend| friend.given_up as f64);
+        let help = "Clients of which it is not told, since too many waited";
+        to.counters("herd_bridge_given_up_lines", help, given_up)
     }
 }
 
@@ -107,6 +145,7 @@ impl Collector for Facts {
         let up = self.links.iter();
         let up = up.map(|link| ([("node", link.name().to_string())], truth(link.is_up())));
         to.gauges("herd_upstream_up", "Whether a node answers", up)?;
+        self.bridges(&mut to)?;
         let refusals = self.refusals.iter();
         let refusals = refusals.map(|(reason, count)| ([("reason", reason.label())], count as f64));
         to.counters("herd_refusals", "What was refused or cut off, by reason", refusals)?;

@@ -46,14 +46,16 @@ impl Settings {
         let drain_grace = layered.drain_grace(&mut problems);
         let tls = layered.tls(&mut problems);
         let log_format = layered.log_format(&mut problems);
-        let log = layered.log.unwrap_or_else(|| "info".into());
+        let log = layered.log.clone().unwrap_or_else(|| "info".into());
         if let Err(error) = EnvFilter::try_new(&log) {
             problems.add(format_args!("log: {error}"));
         }
         let (ports, nodes) = ports_and_nodes;
+        let friends = layered.friends(&ports, &mut problems);
         let config = Config {
             ports,
             nodes,
+            friends,
             admin,
             limits,
             text_tls,
@@ -108,6 +110,10 @@ impl fmt::Display for Settings {
             let nodes: Vec<_> = config.ports.iter().map(|port| port.upstream.label()).collect();
             writeln!(f, "nodes = {nodes:?}")?;
         }
+        if !config.friends.is_empty() {
+            let friends: Vec<_> = config.friends.iter().map(ToString::to_string).collect();
+            writeln!(f, "at_friends = {friends:?}")?;
+        }
         if let Some(admin) = config.admin {
             writeln!(f, "admin = \"{admin}\"")?;
         }
@@ -159,6 +165,7 @@ mod tests {
 
     use super::*;
     use crate::args::LimitArgs;
+    use crate::config::TextFriend;
     use crate::layers::DEFAULT_LISTEN;
 
     fn herd(gateway: &str) -> Topology {
@@ -276,6 +283,39 @@ mod tests {
     }
 
     #[test]
+    fn text_friends_are_friends_of_nodes_that_have_a_port() {
+        let read = |friends: &[&str], listen: Option<&str>| {
+            let args = Args {
+                at_friend: texts(friends),
+                listen: listen.map(Into::into),
+                ..Args::default()
+            };
+            Settings::new(&args, &Topology::seed())
+        };
+        let friends = read(&["Bona=old.example:10001", "Bona=[::1]:7"], None).unwrap();
+        assert!(
+            friends
+                .to_string()
+                .contains("at_friends = [\"Bona=old.example:10001\", \"Bona=[::1]:7\"]")
+        );
+        let any = read(&["old:1"], Some("127.0.0.1:0")).unwrap().config.friends;
+        assert_eq!(any, [TextFriend { of: Upstream::AnyHealthy, address: "old:1".into() }]);
+        for (friend, words) in [
+            ("Ghost=a:1", "no text port is Ghost's"),
+            ("a:1", "must say whose friend it is"),
+            ("Bona=a", "must be [NODE=]host:port"),
+            ("=a:1", "must be [NODE=]host:port"),
+        ] {
+            let wrong = read(&[friend], None).unwrap_err().to_string();
+            assert!(wrong.contains(words), "{friend}: {wrong}");
+        }
+        let many: Vec<_> = (0..17).map(|port| format!("Bona=a:{port}")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        assert!(read(&many[..16], None).is_ok());
+        assert!(read(&many, None).unwrap_err().to_string().contains("may have 16 text friends"));
+    }
+
+    #[test]
     fn nodes_must_be_known_and_have_a_port() {
         let args = Args { node: texts(&["Ghost"]), ..Args::default() };
         assert!(problems(&args, "").contains("\"Ghost\" is not in the herd file (Bailey, "));
@@ -299,13 +339,20 @@ mod tests {
             proxy_protocol: Some("true".into()),
             ..Args::default()
         };
-        for args in [Args { listen: Some("127.0.0.1:7".into()), ..args.clone() }, args] {
+        let single = Args {
+            listen: Some("127.0.0.1:7".into()),
+            at_friend: texts(&["old:1"]),
+            ..args.clone()
+        };
+        let several = Args { at_friend: texts(&["Bona=old:1"]), ..args };
+        for args in [single, several] {
             let settings = Settings::new(&args, &Topology::seed()).unwrap();
             let printed = settings.to_string();
             let again = format!("{}\n{printed}", herd_proto::topology::SEED_HERD);
             let again = Settings::new(&Args::default(), &Topology::parse(&again).unwrap()).unwrap();
             assert_eq!(again.to_string().lines().last(), printed.lines().last());
             assert_eq!(again.config.ports, settings.config.ports);
+            assert_eq!(again.config.friends, settings.config.friends);
             assert_eq!(again.config.log_lines, settings.config.log_lines);
             assert_eq!(again.config.tls, settings.config.tls);
             assert_eq!(again.config.text_tls, settings.config.text_tls);

@@ -41,6 +41,10 @@ const PEERS_REFRESH: Duration = Duration::from_secs(5);
 /// The least of it: more would be no use to anybody, and a burden to the name server.
 const MIN_PEERS_REFRESH: Duration = Duration::from_millis(50);
 
+/// A call takes microseconds, unless it waits for the disk, for friends or for places; a second of
+/// that is worth a look.
+const SLOW_CALL: Duration = Duration::from_secs(1);
+
 /// Where a node serves that no herd file knows: on all interfaces, as in a container.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 50051);
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9100);
@@ -101,6 +105,8 @@ pub struct Config {
     pub friends: Vec<(NodeName, String)>,
     /// How more are found; with it, those of the herd file count for nothing.
     pub peers_dns: Option<PeersDns>,
+    /// Calls with one answer that take longer are logged; `None` for none.
+    pub slow_call: Option<Duration>,
     /// How far ahead of the node's clock a report may be.
     pub max_future: Duration,
     /// How long a record is kept after its origin took it; `None` keeps all for ever. Forgotten
@@ -154,6 +160,8 @@ impl Config {
         let admin = reader.read("admin", settings.admin.as_deref(), admin, admin_address);
         let page = reader.read("page", settings.page.as_deref(), true, parsed);
         let tiles_url = reader.read("tiles_url", settings.tiles_url.as_deref(), None, tiles);
+        let slow_call =
+            reader.read("slow_call", settings.slow_call.as_deref(), Some(SLOW_CALL), unless_none);
         let drain_grace =
             reader.read("drain_grace", settings.drain_grace.as_deref(), DRAIN_GRACE, duration);
         let data = read_data(&mut reader, &settings);
@@ -185,6 +193,7 @@ impl Config {
             tiles_url,
             friends: friends.map(|friend| (friend.name.clone(), friend.address.clone())).collect(),
             peers_dns,
+            slow_call,
             max_future,
             retention,
             drain_grace,
@@ -298,18 +307,22 @@ fn peers_refresh(text: &str) -> Result<Duration, String> {
     Ok(refresh)
 }
 
-fn retention(text: &str) -> Result<Option<Duration>, String> {
+/// A duration, or none at all.
+fn unless_none(text: &str) -> Result<Option<Duration>, String> {
     if text == "none" {
         return Ok(None);
     }
-    let retention = duration(text).map_err(|error| format!("{error}, or none"))?;
-    if retention < MIN_RETENTION {
-        return Err("must be at least 1m, or none".into());
-    }
-    Ok(Some(retention))
+    duration(text).map(Some).map_err(|error| format!("{error}, or none"))
 }
 
-/// Where to serve operators, or nowhere.
+fn retention(text: &str) -> Result<Option<Duration>, String> {
+    let retention = unless_none(text)?;
+    if retention.is_some_and(|retention| retention < MIN_RETENTION) {
+        return Err("must be at least 1m, or none".into());
+    }
+    Ok(retention)
+}
+
 /// A URL with room for the number of a tile.
 fn tiles(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() || text == "none" {
@@ -325,6 +338,7 @@ fn tiles(text: &str) -> Result<Option<String>, String> {
     }
 }
 
+/// Where to serve operators, or nowhere.
 fn admin_address(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == "none" {
         return Ok(None);

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use herd_admin::log_filter;
 use herd_edge::raise_file_limit;
 use herd_node::settings::ignore_empty_variables;
 use herd_node::telemetry::{self, LogSettings};
@@ -102,6 +103,7 @@ fn configure(args: &Args) -> Result<Config, Problems> {
 
 async fn run(config: Config) -> Result<Drained, Error> {
     let asked = terminated().map_err(Error::Signals)?;
+    let filters = log_filter::follow_signals().map_err(Error::Signals)?;
     raise_file_limit();
     let mut node = Node::start(config).await?;
     let places = Arc::clone(node.places());
@@ -110,6 +112,7 @@ async fn run(config: Config) -> Result<Drained, Error> {
         signal = asked => info!(signal, "asked to stop"),
         error = node.failed() => return Err(error),
         never = reloads => match never {},
+        never = filters => match never {},
     }
     // Whoever asks again does not want to wait for the drain.
     let asked_again = terminated().map_err(Error::Signals)?;

@@ -4,16 +4,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use herd_admin::{Registry, Sampler, register_process};
+use herd_admin::{Registry, Sampler, register_process, register_runtime};
 use herd_proto::NodeName;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::info::Info;
 
+use crate::herd::Now;
+use crate::herd::latencies::Latencies;
 use crate::herd::peers::{Counts, Heard};
-use crate::herd::propagation::Propagation;
 use crate::herd::state::{ReportCounts, State};
 use crate::service::NodeFacts;
 use crate::shared::Shared;
@@ -22,6 +23,7 @@ use crate::shared::Shared;
 pub(crate) fn registry(shared: &Arc<Shared>, facts: &NodeFacts) -> Registry {
     let mut registry = Registry::default();
     register_process(&mut registry);
+    register_runtime(&mut registry);
     let (name, cluster) = shared
         .with(|state, _| (state.identity().name.to_string(), state.identity().cluster.clone()));
     let build =
@@ -30,6 +32,8 @@ pub(crate) fn registry(shared: &Arc<Shared>, facts: &NodeFacts) -> Registry {
     let node = NodeCollector { shared: Arc::clone(shared), facts: facts.clone() };
     registry.register_collector(Box::new(node));
     facts.places.register(&mut registry);
+    facts.calls.register(&mut registry);
+    facts.ages.register(&mut registry);
     registry
 }
 
@@ -48,20 +52,25 @@ struct Snapshot {
     awaited: usize,
     friends: Vec<Friend>,
     guests: usize,
-    propagation: Propagation,
+    propagation: Latencies,
+    hops: Latencies,
+    /// Of all peers, guests included.
+    gossip: Vec<Counts>,
+    queued: usize,
 }
 
 struct Friend {
     name: NodeName,
     up: bool,
     pending: usize,
+    lag: Duration,
     in_flight: usize,
     counts: Counts,
     heard: Heard,
 }
 
 impl Snapshot {
-    fn of(state: &State) -> Self {
+    fn of(state: &State, now: Now) -> Self {
         let peers = state.peers();
         let friends = peers.iter().filter(|(_, peer)| peer.is_friend());
         let friends: Vec<_> = friends
@@ -69,6 +78,7 @@ impl Snapshot {
                 name: name.clone(),
                 up: peer.active.is_some(),
                 pending: state.pending(peer.consumer),
+                lag: state.lag(now, peer),
                 in_flight: peer.active.map_or(0, |active| active.in_flight),
                 counts: peer.counts,
                 heard: peer.heard,
@@ -82,6 +92,9 @@ impl Snapshot {
             awaited: state.awaited(),
             guests: peers.iter().count() - friends.len(),
             propagation: state.propagation().clone(),
+            hops: state.hops().clone(),
+            gossip: peers.iter().map(|(_, peer)| peer.counts).collect(),
+            queued: peers.iter().map(|(_, peer)| state.pending(peer.consumer)).sum(),
             friends,
         }
     }
@@ -97,7 +110,7 @@ impl Snapshot {
 
 impl Collector for NodeCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let snapshot = self.shared.with(|state, _| Snapshot::of(state));
+        let snapshot = self.shared.with(|state, now| Snapshot::of(state, now));
         let mut to = Sampler::new(encoder);
         let started = self.shared.started_at().duration_since(UNIX_EPOCH).unwrap_or_default();
         to.gauge("herd_start_time_seconds", "Start, since 1970", started.as_secs_f64())?;
@@ -110,6 +123,9 @@ impl Collector for NodeCollector {
         self.dns(&mut to)?;
         let help = "From a report at any node to its application here, by the two nodes' clocks";
         let (name, all) = ("herd_gossip_propagation_seconds", &snapshot.propagation);
+        to.histogram(name, help, all.sum(), all.buckets())?;
+        let help = "From sending a batch to a peer to hearing that it has applied it";
+        let (name, all) = ("herd_gossip_hop_latency_seconds", &snapshot.hops);
         to.histogram(name, help, all.sum(), all.buckets())?;
         self.edge(&mut to)?;
         self.store(&mut to)
@@ -140,8 +156,17 @@ fn holdings(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
 
 fn links(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
     to.gauge("herd_guests", "Peers that are no friends", snapshot.guests as f64)?;
+    let up = snapshot.friends.iter().filter(|friend| friend.up).count();
+    let states = [("up", up), ("down", snapshot.friends.len() - up)];
+    let states = states.map(|(state, count)| ([("state", state)], count as f64));
+    to.gauges("herd_peers", "Friends, by the state of the link", states)?;
     let up = snapshot.each(|friend| f64::from(u8::from(friend.up)));
     to.gauges("herd_peer_up", "Whether the link is up", up)?;
+    let lag = snapshot.each(|friend| friend.lag.as_secs_f64());
+    let help = "For how long it has lacked something; 0 while it lacks nothing";
+    to.gauges("herd_peer_lag_seconds", help, lag)?;
+    let lag = snapshot.each(|friend| (friend.pending + friend.in_flight) as f64);
+    to.gauges("herd_peer_lag_records", "Records that wait or are not acknowledged", lag)?;
     let pending = snapshot.each(|friend| friend.pending as f64);
     to.gauges("herd_peer_pending_records", "Records that wait to be sent", pending)?;
     let in_flight = snapshot.each(|friend| friend.in_flight as f64);
@@ -161,6 +186,20 @@ fn links(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
 type Result = (&'static str, fn(&Counts) -> u64);
 
 fn records(to: &mut Sampler<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let sum = |part: fn(&Counts) -> u64| snapshot.gossip.iter().map(part).sum::<u64>() as f64;
+    let messages = [
+        ("sent", "sent", sum(|counts| counts.sent)),
+        ("received", "new", sum(|counts| counts.applied)),
+        ("received", "duplicate", sum(|counts| counts.known)),
+        ("received", "dropped", sum(|counts| counts.bad + counts.expired)),
+    ];
+    let messages = messages
+        .map(|(direction, result, count)| ([("direction", direction), ("result", result)], count));
+    let help = "Records that crossed links with all peers, by what became of them; a duplicate was \
+                known, or older than what was";
+    to.counters("herd_gossip_messages", help, messages)?;
+    let help = "Records that wait for all peers; none is ever dropped, the newest of a client goes";
+    to.gauge("herd_gossip_queue_depth", help, snapshot.queued as f64)?;
     let sent = snapshot.each(|friend| friend.counts.sent as f64);
     to.counters("herd_gossip_sent_records", "Records sent to a friend", sent)?;
     let results: [Result; 4] = [

@@ -32,7 +32,7 @@ use crate::dns::Dns;
 use crate::durability::{Durability, Writer};
 use crate::error::Error;
 use crate::expiry;
-use crate::front::{Acceptor, Access, FrontLayer, Guard, Nodes, Tokens};
+use crate::front::{Acceptor, Access, Calls, FrontLayer, Guard, Nodes, Tokens};
 use crate::health::Health;
 use crate::herd::state::Identity;
 use crate::limits::Limits;
@@ -41,7 +41,7 @@ use crate::metrics;
 use crate::page::{self, Page, Survey};
 use crate::places::Places;
 use crate::service::{
-    GossipService, Intake, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
+    Ages, GossipService, Intake, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
 };
 use crate::settings::TlsConfig;
 use crate::shared::Shared;
@@ -237,6 +237,8 @@ impl Node {
             findings,
             tls: tls.clone(),
             refusals: Arc::clone(&refusals),
+            calls: Arc::new(Calls::new(config.slow_call)),
+            ages: Ages::default(),
         };
         if let Some(writer) = writer {
             node.writers.spawn(writer.run(node.stop_writing.clone()));
@@ -248,9 +250,8 @@ impl Node {
         if config.reflection {
             routes = with_reflection(routes)?;
         }
-        let Limits { max_in_flight, max_streams, .. } = config.limits;
-        let guard = Guard::new(access(&config, tokens.clone()), max_in_flight, refusals);
-        node.serve(incoming, routes, max_streams, Arc::new(guard));
+        let guard = guard(&config, tokens.clone(), &facts);
+        node.serve(incoming, routes, config.limits.max_streams, guard);
         let page = node.page(&config, &facts, tokens.clone(), &way);
         node.serve_operators(admin, &facts, page);
         node.tell_health(facts.durability);
@@ -362,8 +363,9 @@ impl Node {
             refusals: Arc::clone(&facts.refusals),
         };
         let watchers = Arc::clone(&facts.watchers);
-        let locations = LocationsService::new(intake, watchers, stop.clone());
-        let places = PlacesService::new(Arc::clone(shared), Arc::clone(&facts.places));
+        let locations = LocationsService::new(intake, watchers, facts.ages.clone(), stop.clone());
+        let places =
+            PlacesService::new(Arc::clone(shared), Arc::clone(&facts.places), facts.ages.clone());
         let gossip = self.gossip();
         let node = NodeService::new(Arc::clone(shared), facts.clone());
         Routes::default()
@@ -580,6 +582,12 @@ fn access(config: &Config, tokens: Option<Arc<Tokens>>) -> Access {
         Nodes::Listed(nodes)
     });
     Access { tokens, nodes }
+}
+
+/// Who decides about each call.
+fn guard(config: &Config, tokens: Option<Arc<Tokens>>, facts: &NodeFacts) -> Arc<Guard> {
+    let (refusals, calls) = (Arc::clone(&facts.refusals), Arc::clone(&facts.calls));
+    Arc::new(Guard::new(access(config, tokens), config.limits.max_in_flight, refusals, calls))
 }
 
 /// Listens with SO_REUSEADDR: a node that was just killed must be able to come back.

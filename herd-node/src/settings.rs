@@ -48,6 +48,7 @@ pub struct Settings {
     /// The name server that knows them, in place of the system's
     #[arg(long, env = "HERD_DNS_SERVER", value_name = "IP:PORT")]
     pub dns_server: Option<String>,
+
     /// Whether the admin port also serves the live page, which shows where all clients are: true or
     /// false [default: true]
     #[arg(long, env = "HERD_PAGE", value_name = "BOOL")]
@@ -58,6 +59,10 @@ pub struct Settings {
     /// viewers' browsers ask there [default: none, the page brings its own land]
     #[arg(long, env = "HERD_TILES_URL", value_name = "URL")]
     pub tiles_url: Option<String>,
+
+    /// Calls that take longer are logged, streams excepted [default: 1s]
+    #[arg(long, env = "HERD_SLOW_CALL", value_name = "DURATION|none")]
+    pub slow_call: Option<String>,
 
     /// How far ahead of this node's clock a report may be [default: 24h]
     #[arg(long, env = "HERD_MAX_FUTURE", value_name = "DURATION")]
@@ -138,6 +143,7 @@ impl Settings {
             dns_server: self.dns_server.or(other.dns_server),
             page: self.page.or(other.page),
             tiles_url: self.tiles_url.or(other.tiles_url),
+            slow_call: self.slow_call.or(other.slow_call),
             max_future: self.max_future.or(other.max_future),
             retention: self.retention.or(other.retention),
             drain_grace: self.drain_grace.or(other.drain_grace),

@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use herd_admin::log_filter;
 use herd_proto::topology::Problems;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{Layer, Registry, fmt};
 
 /// What to log, and where.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -29,18 +30,16 @@ pub struct LogSettings {
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Starts logging for the process. `file_stem` names the log file in `log_dir`. The returned
-/// guard writes out what is buffered when it is dropped.
+/// Starts logging for the process; [`log_filter`] changes later what is logged. `file_stem` names
+/// the log file in `log_dir`. The returned guard writes out what is buffered when it is dropped.
 ///
 /// # Errors
 /// All problems of the settings together.
 pub fn init(settings: &LogSettings, file_stem: &str) -> Result<Option<WorkerGuard>, Problems> {
     let mut problems = Problems::default();
     let directives = settings.log.as_deref().unwrap_or("info");
-    let filter = || EnvFilter::try_new(directives);
-    if let Err(error) = filter() {
-        problems.add(format_args!("log: {error}, got {directives:?}"));
-    }
+    let filter = log_filter::changeable(directives)
+        .map_err(|error| problems.add(format_args!("log: {error}, got {directives:?}")));
     let json = match settings.log_format.as_deref() {
         None | Some("text") => false,
         Some("json") => true,
@@ -58,7 +57,7 @@ pub fn init(settings: &LogSettings, file_stem: &str) -> Result<Option<WorkerGuar
     let (file_layer, guard) = file.map(|file| layer_to_file(file, json)).unzip();
     let layers: Vec<BoxedLayer> =
         [Some(layer(io::stderr, json)), file_layer].into_iter().flatten().collect();
-    let filter = filter().map_err(Problems::one)?;
+    let Ok(filter) = filter else { return Err(problems) };
     let subscriber = tracing_subscriber::registry().with(layers.with_filter(filter));
     subscriber.try_init().map_err(Problems::one)?;
     Ok(guard)

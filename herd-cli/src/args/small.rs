@@ -19,6 +19,27 @@ Exit code 9 tells that releases differ, 8 that some nodes are down, 5 that all a
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// A level, such as debug, or targets with levels, such as herd_node::link=trace,warn
+    #[arg(value_name = "FILTER", required_unless_present = "reset")]
+    pub(crate) filter: Option<String>,
+    /// Go back to the filter that each node was started with
+    #[arg(long, conflicts_with = "filter")]
+    pub(crate) reset: bool,
+}
+
+impl LogArgs {
+    pub(super) const EXAMPLES: &str = "\
+Examples:
+  herd-cli log debug
+  herd-cli --node Clark log herd_node::link=trace,info
+  herd-cli log --reset
+
+Holds until a node ends. Nodes of one process, such as those of `herd-cli up`, share one log.
+Gateways, and nodes that cannot be called, take signals: SIGUSR1 for debug, SIGUSR2 to go back.";
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// For which shell
     #[arg(value_name = "SHELL")]

@@ -7,6 +7,7 @@ mod forget;
 mod get;
 mod import;
 mod location;
+mod log;
 mod manual;
 mod near;
 mod progress;
@@ -69,6 +70,7 @@ pub(crate) async fn run(
         Command::Watch(args) => watch::run(args, target, output).await,
         Command::Status(args) => status::run(args, target, output).await,
         Command::Top(args) => top::run(args, target, output).await,
+        Command::Log(args) => log::run(args, target, output).await,
         Command::Topology(args) => topology::run(args, target, output).await,
         Command::Trace(args) => trace::run(args, target, output).await,
         Command::Import(args) => import::run(args, target, output).await,

@@ -101,8 +101,14 @@ fn gateway_table() -> Vec<Setting> {
         !["herd_file", "print_config", "help", "version"].contains(&arg.get_id().as_str())
     });
     let settings = flags.cloned().map(|arg| {
-        let key = if arg.get_id() == "node" { "nodes" } else { arg.get_id().as_str() }.to_owned();
-        let value = if matches!(&*key, "nodes" | "upstream") { "[]" } else { "\"\"" };
+        let key = match arg.get_id().as_str() {
+            "node" => "nodes",
+            "at_friend" => "at_friends",
+            other => other,
+        };
+        let key = key.to_owned();
+        let lists = ["nodes", "upstream", "at_friends"];
+        let value = if lists.contains(&&*key) { "[]" } else { "\"\"" };
         let file = format!("{SEED_HERD}\n[gateway]\n{key} = {value}");
         let herd = Topology::parse(&file).expect("a herd file");
         let refusal = herd_gateway::settings::Settings::new(&GatewayArgs::default(), &herd);

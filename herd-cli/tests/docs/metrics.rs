@@ -13,6 +13,45 @@ it by itself. Made from what running programs tell, with everything on that is o
 end in `_total`, and start from 0 with the program. What a places provider was asked is told once it was asked:
 [places.md](places.md#watching-it) has those. [deploy/README.md](../deploy/README.md) says which to watch, and
 `deploy/components/monitoring` has the alerts and a dashboard.
+
+What to look at first:
+
+- Is the herd whole? `herd_peers{state=\"down\"}` is 0, and `herd_digest` is the same on all nodes at rest.
+- How far is a friend behind? `herd_peer_lag_seconds` and `herd_peer_lag_records`, each by `peer`.
+- How long does a report take to be everywhere? `herd_gossip_propagation_seconds`, measured at each node for every
+  record, from the origin's clock to its own: clocks that differ show in it, and `herd_peer_clock_skew_seconds`
+  tells by how much. `herd_gossip_hop_latency_seconds` is that of one link, by one clock.
+- What do callers get? `grpc_server_handling_seconds` by method, `grpc_server_handled_total` by status, and
+  `herd_location_age_seconds`: how old locations were that were asked for.
+
+The `grpc_server_*` names are those of the Prometheus interceptors for Go and Java, so that dashboards for these fit;
+OpenTelemetry calls the times `rpc.server.call.duration`. Nothing is ever dropped from a queue to a peer, so there is no
+counter of that: a client that changes while it waits is told once, where it is then.
+";
+
+const BOTTOM: &str = "
+## Slow calls, and the log
+
+A call with one answer that takes longer than `slow_call` (1 s) is a line of the log, one a second at most, with the
+method, the status and the request id that its caller was told:
+
+```text
+WARN slow call id=60ef9b636f35a540 method=herd.v1.Places/Search code=Ok millis=1207 unsaid=0
+```
+
+What programs log can be changed while they run, until they end. It needs the role `admin` where there are tokens:
+
+```sh server
+herd-cli up
+```
+
+```sh
+herd-cli log debug
+herd-cli --node Clark log herd_node::link=trace,info
+herd-cli log --reset
+```
+
+Nodes and gateways that run by themselves also take signals: `kill -USR1` for `debug`, `kill -USR2` to go back.
 ";
 
 #[derive(Debug, Default)]
@@ -50,7 +89,7 @@ pub(crate) fn page(expositions: &[(Program, String)]) -> String {
             let _ = writeln!(page, "| `{name}{suffix}` | {kind} | {labels} | {help} |");
         }
     }
-    page
+    page + BOTTOM
 }
 
 /// One line of an exposition: help, type, or a sample, whose labels are of the family named before.

@@ -1,7 +1,9 @@
 //! What the programs tell Prometheus.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
+use herd_cli::Client;
 use herd_edge::testing::TestCa;
 use herd_gateway::Gateway;
 use herd_gateway::args::Args;
@@ -59,7 +61,14 @@ pub(crate) async fn expositions() -> Vec<(Program, String)> {
         settings.places.provider = Some("wikipedia".into());
         settings.places.contact = Some("herd@example.org".into());
         let config = Config::new(&herd, &name, settings).unwrap();
+        let plain = config.tls.is_none();
         let node = Node::start(config).await.unwrap();
+        if plain {
+            // Calls are told of once there were some.
+            let address = node.address().to_string();
+            let client = Client::connect(&address, Duration::from_secs(20)).await.unwrap();
+            client.status().await.unwrap();
+        }
         told.push((Program::Node, scrape(node.admin_address().unwrap()).await));
         node.stop().await;
     }
@@ -67,6 +76,7 @@ pub(crate) async fn expositions() -> Vec<(Program, String)> {
         admin,
         listen: Some("127.0.0.1:0".into()),
         upstream: vec![nobody.to_string()],
+        at_friend: vec![nobody.to_string()],
         ..Args::default()
     };
     let settings = herd_gateway::settings::Settings::new(&args, &Topology::seed()).unwrap();

@@ -3,6 +3,7 @@
 //! Nothing here owns a socket, a clock or a task, so every rule can be tested with a byte string.
 
 pub mod answer;
+pub mod at;
 mod command;
 mod decoder;
 

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 /// Pauses between dials: random, up to a ceiling that doubles each time. Full jitter, so that
-/// gateways that lost a node together do not return together.
+/// gateways that lost a node, or a text friend, together do not return together.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     ceiling: Duration,
 }
 
@@ -13,11 +13,11 @@ impl Backoff {
     /// A dial a second is no load, and clients' lines cause dials of their own.
     const LAST: Duration = Duration::from_secs(1);
 
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { ceiling: Self::FIRST }
     }
 
-    pub(super) fn next_pause(&mut self) -> Duration {
+    pub(crate) fn next_pause(&mut self) -> Duration {
         let ceiling = self.ceiling;
         self.ceiling = (ceiling * 2).min(Self::LAST);
         rand::random_range(Duration::ZERO..=ceiling)

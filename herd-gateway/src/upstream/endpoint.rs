@@ -4,7 +4,7 @@ use herd_edge::{Bearer, Dialler};
 use tonic::transport::{Endpoint, Error};
 
 /// Longest wait for a TCP connection: a node that drops packets costs this much, once.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A silent connection is probed this often, so that a vanished node is noticed before a client
 /// has to.

@@ -8,8 +8,9 @@ mod node_link;
 mod queue;
 mod session;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use choose::Choice;
-pub(crate) use endpoint::{Way, endpoint};
+pub(crate) use endpoint::{CONNECT_TIMEOUT, Way, endpoint};
 pub(crate) use node_link::{LinkLimits, NodeLink, Seconds};
 
 /// Why a node did not answer.

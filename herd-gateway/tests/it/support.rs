@@ -36,6 +36,7 @@ fn config(upstream: Upstream) -> Config {
     Config {
         ports: vec![TextPort { listen: (Ipv4Addr::LOCALHOST, 0).into(), upstream }],
         nodes: Vec::new(),
+        friends: Vec::new(),
         admin: None,
         limits: Limits::default(),
         drain_grace: HANG,

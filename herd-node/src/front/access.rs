@@ -238,7 +238,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(for_admins, ["Locations/Forget"]);
+        assert_eq!(for_admins, ["Locations/Forget", "Node/SetLogFilter"]);
         assert_eq!(Need::of("/grpc.health.v1.Health/Check"), Need::Nothing);
         assert_eq!(Need::of("/herd.v1.Locations/New"), Need::Role(Role::Admin));
     }

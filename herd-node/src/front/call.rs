@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tracing::{Span, debug, debug_span, warn};
 
+use super::calls::Timing;
 use super::guard::Guard;
 use super::request_id::{self, RequestId};
 
@@ -22,12 +23,14 @@ pub(super) struct Call {
     id: RequestId,
     path: String,
     guard: Arc<Guard>,
+    timing: Timing,
 }
 
 impl Call {
     /// Takes its name from the headers, if there is one.
     pub(super) fn new(path: &str, headers: &HeaderMap, guard: &Arc<Guard>) -> Self {
-        Self { id: RequestId::of(headers), path: path.into(), guard: Arc::clone(guard) }
+        let timing = guard.calls.begin(path);
+        Self { id: RequestId::of(headers), path: path.into(), guard: Arc::clone(guard), timing }
     }
 
     /// What is logged of it stands in here.
@@ -36,7 +39,7 @@ impl Call {
     }
 
     /// Puts the call's name into its response, and into the error with which that begins or ends.
-    pub(super) fn named(self, mut response: Response<Body>) -> Response<Body> {
+    pub(super) fn named(mut self, mut response: Response<Body>) -> Response<Body> {
         let headers = response.headers_mut();
         headers.insert(request_id::HEADER, self.id.header());
         if headers.contains_key(STATUS) {
@@ -46,8 +49,10 @@ impl Call {
         response.map(|body| Body::new(Named { inner: body, call: self }))
     }
 
-    fn name_error(&self, headers: &mut HeaderMap) {
-        if headers.get(STATUS).is_none_or(|code| code == "0") {
+    fn name_error(&mut self, headers: &mut HeaderMap) {
+        let Some(code) = headers.get(STATUS) else { return };
+        self.timing.ends_with(Code::from_bytes(code.as_bytes()));
+        if code == "0" {
             return;
         }
         let Some(status) = Status::from_header_map(headers) else { return };
@@ -72,6 +77,12 @@ impl Call {
             }
             _ => debug!(%id, path, ?code, message, "call refused"),
         }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.timing.finish(&self.id);
     }
 }
 

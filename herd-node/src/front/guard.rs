@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::access::{Access, Caller};
+use super::calls::Calls;
 use super::connection::Remote;
 
 /// When a caller that was shed may try again: calls take milliseconds, so that any later is for
@@ -25,6 +26,7 @@ pub(crate) struct Guard {
     in_flight: Arc<Semaphore>,
     max_in_flight: usize,
     refusals: Arc<Refusals>,
+    pub(super) calls: Arc<Calls>,
 }
 
 /// A call that was let through.
@@ -37,9 +39,14 @@ pub(crate) struct Admitted {
 }
 
 impl Guard {
-    pub(crate) fn new(access: Access, max_in_flight: usize, refusals: Arc<Refusals>) -> Self {
+    pub(crate) fn new(
+        access: Access,
+        max_in_flight: usize,
+        refusals: Arc<Refusals>,
+        calls: Arc<Calls>,
+    ) -> Self {
         let in_flight = Arc::new(Semaphore::new(max_in_flight));
-        Self { access, in_flight, max_in_flight, refusals }
+        Self { access, in_flight, max_in_flight, refusals, calls }
     }
 
     /// Decides about one call.

@@ -117,17 +117,17 @@ fn too_late() -> Status {
 mod tests {
     use std::time::Duration;
 
-    use herd_edge::Refusals;
     use tonic::Code;
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
-    use crate::front::Access;
+    use crate::front::{Access, Calls};
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_not_answered_in_time_is_deadline_exceeded_and_lets_go_of_its_place() {
         let open = Access { tokens: None, nodes: None };
-        let guard = Arc::new(Guard::new(open, 1, Arc::new(Refusals::default())));
+        let calls = Arc::new(Calls::new(None));
+        let guard = Arc::new(Guard::new(open, 1, Arc::default(), calls));
         let stuck = service_fn(async |_: Request<Body>| {
             pending::<()>().await;
             Ok(Response::new(Body::empty()))

@@ -3,6 +3,7 @@
 mod accept;
 mod access;
 mod call;
+mod calls;
 mod connection;
 mod deadline;
 mod guard;
@@ -13,6 +14,7 @@ mod tokens;
 
 pub(crate) use accept::Acceptor;
 pub(crate) use access::{Access, Caller, Nodes, denied};
+pub(crate) use calls::Calls;
 pub(crate) use connection::Remote;
 pub(crate) use deadline::time_left;
 pub(crate) use guard::Guard;

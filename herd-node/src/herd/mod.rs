@@ -14,7 +14,7 @@
 //! - [`pace`]: how often one client may report
 //! - [`interest`]: which changes a consumer wants; [`history`]: when each record was learnt, and
 //!   from whom
-//! - [`propagation`]: how long records take to get here
+//! - [`latencies`]: how long records take to get here, and batches to be acknowledged
 //! - [`peers`]: the other nodes, and which of several streams to one of them stays
 //! - [`state`]: all of the above under one roof; `report`, `merge`, `forget`, `expire`
 //! - [`link`]: one stream to one peer, from Hello to Goodbye
@@ -25,6 +25,7 @@ pub mod expiry;
 pub mod hash;
 pub mod history;
 pub mod interest;
+pub mod latencies;
 pub mod link;
 pub mod membership;
 pub mod near;
@@ -32,7 +33,7 @@ pub mod order;
 pub mod outbox;
 pub mod pace;
 pub mod peers;
-pub mod propagation;
+
 pub mod state;
 pub mod table;
 pub mod tree;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use herd_proto::{NodeName, Timestamp};
 
-use super::Token;
 use super::link::BATCH_BYTES;
 use super::state::ConsumerId;
+use super::{Now, Token};
 
 /// Most peers that are not configured as friends, at one time. Each costs an outbox; people who
 /// feed a node by hand need one, and mutual strangers are a mistake of configuration.
@@ -46,6 +46,9 @@ pub struct Peer {
     pub heard: Heard,
     /// Bytes of records in a batch, as suits the path to the peer.
     pub batch_bytes: usize,
+    /// A moment, on the monotonic clock, of which it is known that the peer has had all that this
+    /// node had then.
+    pub caught_up: Duration,
 }
 
 /// The stream to a peer that stays.
@@ -120,7 +123,7 @@ pub enum Refused {
 
 impl Peer {
     /// A peer without a stream.
-    pub fn new(consumer: ConsumerId, address: Option<String>, now: Timestamp) -> Self {
+    pub fn new(consumer: ConsumerId, address: Option<String>, now: Now) -> Self {
         Self {
             consumer,
             address,
@@ -129,12 +132,13 @@ impl Peer {
             synced: false,
             tried: false,
             dialler: None,
-            since: now,
+            since: now.wall,
             last_error: String::new(),
             disagreement: String::new(),
             counts: Counts::default(),
             heard: Heard::default(),
             batch_bytes: BATCH_BYTES,
+            caught_up: now.monotonic,
         }
     }
 

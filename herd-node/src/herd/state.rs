@@ -21,10 +21,10 @@ use super::bits::Bits;
 use super::expiry::{Lifetimes, Minute, Wheel, minute_of};
 use super::history::History;
 pub use super::interest::{Filter, Interest};
+use super::latencies::Latencies;
 use super::outbox::Outbox;
 use super::pace::Pace;
-use super::peers::Peers;
-use super::propagation::Propagation;
+use super::peers::{Peer, Peers};
 use super::table::{Merged, Slot, Table};
 use super::{Now, Token};
 
@@ -126,7 +126,8 @@ pub struct State {
     /// When the record in each slot was learnt.
     history: History,
     /// How long records of peers took.
-    propagation: Propagation,
+    propagation: Latencies,
+    hops: Latencies,
     /// This node's clock when it was last told the time, and the minute of it.
     clock: Timestamp,
     minute: Minute,
@@ -174,7 +175,8 @@ impl State {
             lifetimes: None,
             wheel: Wheel::default(),
             history: History::default(),
-            propagation: Propagation::default(),
+            propagation: Latencies::default(),
+            hops: Latencies::default(),
             clock: Timestamp::EPOCH,
             minute: 0,
             expired: 0,
@@ -248,7 +250,7 @@ impl State {
 
     /// How long it took from the node that took a report to this one, for the records of peers that
     /// were newer than what was known.
-    pub fn propagation(&self) -> &Propagation {
+    pub fn propagation(&self) -> &Latencies {
         &self.propagation
     }
 
@@ -410,6 +412,26 @@ impl State {
     /// How many records wait for a consumer.
     pub fn pending(&self, id: ConsumerId) -> usize {
         self.consumer(id).map_or(0, |consumer| consumer.outbox.len())
+    }
+
+    /// For how long a peer has lacked something; nothing while all that it was sent is acknowledged
+    /// and nothing waits for it.
+    pub fn lag(&self, now: Now, peer: &Peer) -> Duration {
+        let in_flight = peer.active.map_or(0, |active| active.in_flight);
+        if in_flight + self.pending(peer.consumer) == 0 {
+            return Duration::ZERO;
+        }
+        now.monotonic.saturating_sub(peer.caught_up)
+    }
+
+    /// How long batches took from being sent to being acknowledged by a peer that had applied them.
+    pub fn hops(&self) -> &Latencies {
+        &self.hops
+    }
+
+    /// Notes one batch's.
+    pub(super) fn note_hop(&mut self, took: Duration) {
+        self.hops.add(took);
     }
 
     /// Memory that changes take which a consumer has yet to hear of.

@@ -7,7 +7,7 @@ use herd_proto::{Area, ClientId, LocationRecord, NodeName, Timestamp, Violations
 use serde::Serialize;
 
 use super::survey::Seen;
-use crate::herd::propagation::Propagation;
+use crate::herd::latencies::Latencies;
 
 /// One server-sent event.
 pub(super) fn event(name: &str, data: &impl Serialize) -> Bytes {
@@ -153,7 +153,7 @@ struct PeerView {
 pub(super) fn status(
     own: &v1::GetStatusResponse,
     others: &[Seen],
-    propagation: &Propagation,
+    propagation: &Latencies,
 ) -> Status {
     let this = NodeView {
         name: own.name.clone(),

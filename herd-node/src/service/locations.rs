@@ -5,6 +5,7 @@ use herd_proto::{ClientId, NearQuery, Report, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
+use super::ages::Ages;
 use super::intake::Intake;
 use super::peers::Wanted;
 use super::report_stream::{Answers, answers, paced};
@@ -18,13 +19,19 @@ use crate::shared::Shared;
 pub struct LocationsService {
     intake: Intake,
     watchers: Arc<Watchers>,
+    ages: Ages,
     stop: CancellationToken,
 }
 
 impl LocationsService {
     /// Serves the state behind `intake` until `stop` is cancelled.
-    pub fn new(intake: Intake, watchers: Arc<Watchers>, stop: CancellationToken) -> Self {
-        Self { intake, watchers, stop }
+    pub(crate) fn new(
+        intake: Intake,
+        watchers: Arc<Watchers>,
+        ages: Ages,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { intake, watchers, ages, stop }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -96,8 +103,9 @@ impl Locations for LocationsService {
     ) -> Result<Response<v1::GetResponse>, Status> {
         let client = ClientId::parse(&request.get_ref().client_id)
             .map_err(|error| invalid_argument(&Violations::one("client_id", error)))?;
-        let answer = self.shared().with(|state, _| {
+        let answer = self.shared().with(|state, now| {
             let location = state.location(&client)?;
+            self.ages.note(location, now.wall);
             let learnt = state.learnt(&client);
             Some(v1::GetResponse {
                 location: Some(location.into()),

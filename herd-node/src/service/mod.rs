@@ -1,5 +1,6 @@
 //! The gRPC services, thin: they check requests, ask the state, and shape answers.
 
+mod ages;
 mod gossip;
 mod intake;
 mod locations;
@@ -11,6 +12,7 @@ mod report_stream;
 mod watch;
 mod watch_request;
 
+pub(crate) use ages::Ages;
 pub use gossip::GossipService;
 pub use intake::Intake;
 pub use locations::LocationsService;

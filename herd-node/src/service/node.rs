@@ -2,14 +2,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use herd_admin::Readiness;
+use herd_admin::{Readiness, log_filter};
 use herd_edge::{Refusals, Tls, TlsState};
-use herd_proto::{NodeName, Timestamp, v1};
+use herd_proto::{NodeName, Timestamp, Violations, invalid_argument, v1};
 use tonic::{Request, Response, Status};
 
+use super::ages::Ages;
 use super::watch::Watchers;
 use crate::discovery::Findings;
 use crate::durability::Durability;
+use crate::front::Calls;
+use crate::herd::Now;
 use crate::herd::peers::Peer;
 use crate::herd::state::State;
 use crate::places::Places;
@@ -32,6 +35,10 @@ pub struct NodeFacts {
     pub tls: Option<Arc<Tls>>,
     /// What was refused.
     pub refusals: Arc<Refusals>,
+    /// What was called.
+    pub(crate) calls: Arc<Calls>,
+    /// How old locations were that were asked for.
+    pub(crate) ages: Ages,
 }
 
 impl NodeFacts {
@@ -72,7 +79,7 @@ impl v1::node_server::Node for NodeService {
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let start_time = Timestamp::from(self.shared.started_at());
         let mut status = self.shared.with(|state, now| {
-            let mut status = status_of(state);
+            let mut status = status_of(state, now);
             status.uptime = wire_duration(now.monotonic);
             status
         });
@@ -84,9 +91,24 @@ impl v1::node_server::Node for NodeService {
         status.ready = self.facts.ready.load(Ordering::Relaxed);
         Ok(Response::new(status))
     }
+
+    async fn set_log_filter(
+        &self,
+        request: Request<v1::SetLogFilterRequest>,
+    ) -> Result<Response<v1::SetLogFilterResponse>, Status> {
+        let (filter, before) = log_filter::change(&request.get_ref().filter).map_err(not_set)?;
+        Ok(Response::new(v1::SetLogFilterResponse { filter, before }))
+    }
 }
 
-fn status_of(state: &State) -> v1::GetStatusResponse {
+fn not_set(error: log_filter::Error) -> Status {
+    match error {
+        log_filter::Error::Fixed => Status::failed_precondition(error.to_string()),
+        _ => invalid_argument(&Violations::one("filter", error)),
+    }
+}
+
+fn status_of(state: &State, now: Now) -> v1::GetStatusResponse {
     let (identity, reports) = (state.identity(), state.reports());
     v1::GetStatusResponse {
         name: identity.name.to_string(),
@@ -100,12 +122,16 @@ fn status_of(state: &State) -> v1::GetStatusResponse {
             refused: reports.refused,
         }),
         expired: state.expired(),
-        peers: state.peers().iter().map(|(name, peer)| peer_status(state, name, peer)).collect(),
+        peers: state
+            .peers()
+            .iter()
+            .map(|(name, peer)| peer_status(state, now, name, peer))
+            .collect(),
         ..Default::default()
     }
 }
 
-fn peer_status(state: &State, name: &NodeName, peer: &Peer) -> v1::PeerStatus {
+fn peer_status(state: &State, now: Now, name: &NodeName, peer: &Peer) -> v1::PeerStatus {
     let link = if peer.active.is_some() { v1::LinkState::Up } else { v1::LinkState::Down };
     let counts = peer.counts;
     v1::PeerStatus {
@@ -117,6 +143,7 @@ fn peer_status(state: &State, name: &NodeName, peer: &Peer) -> v1::PeerStatus {
         since: Some(peer.since.into()),
         pending: state.pending(peer.consumer) as u64,
         in_flight: peer.active.map_or(0, |active| active.in_flight) as u64,
+        lag: wire_duration(state.lag(now, peer)),
         records: Some(v1::RecordCounts {
             sent: counts.sent,
             received: counts.received,

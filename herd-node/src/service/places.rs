@@ -4,7 +4,7 @@ use herd_proto::v1::places_server;
 use herd_proto::{SearchQuery, invalid_argument, v1};
 use tonic::{Request, Response, Status};
 
-use super::unknown_client;
+use super::{Ages, unknown_client};
 use crate::front::time_left;
 use crate::places::Places;
 use crate::shared::Shared;
@@ -14,12 +14,13 @@ use crate::shared::Shared;
 pub struct PlacesService {
     shared: Arc<Shared>,
     places: Arc<Places>,
+    ages: Ages,
 }
 
 impl PlacesService {
     /// Looks around the clients of `shared` in `places`.
-    pub fn new(shared: Arc<Shared>, places: Arc<Places>) -> Self {
-        Self { shared, places }
+    pub(crate) fn new(shared: Arc<Shared>, places: Arc<Places>, ages: Ages) -> Self {
+        Self { shared, places, ages }
     }
 }
 
@@ -34,7 +35,11 @@ impl places_server::Places for PlacesService {
             .map_err(|violations| invalid_argument(&violations))?;
         let location = self
             .shared
-            .with(|state, _| state.location(&query.client).cloned())
+            .with(|state, now| {
+                let location = state.location(&query.client)?;
+                self.ages.note(location, now.wall);
+                Some(location.clone())
+            })
             .ok_or_else(|| unknown_client(&query.client))?;
         self.places.search(&location, &query, deadline).await.map(Response::new)
     }

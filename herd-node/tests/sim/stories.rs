@@ -234,10 +234,14 @@ fn frame(kind: Kind) -> Frame {
 
 /// What a link says after it has heard `frames`.
 fn said(state: &mut State, link: &mut Link, frames: Vec<Kind>) -> Vec<Kind> {
+    said_at(state, link, 0, frames)
+}
+
+fn said_at(state: &mut State, link: &mut Link, at: u64, frames: Vec<Kind>) -> Vec<Kind> {
     for kind in frames {
-        link.receive(state, now(0), frame(kind));
+        link.receive(state, now(at), frame(kind));
     }
-    std::iter::from_fn(|| link.poll_transmit(state, now(0)).and_then(|frame| frame.kind)).collect()
+    std::iter::from_fn(|| link.poll_transmit(state, now(at)).and_then(|frame| frame.kind)).collect()
 }
 
 fn goodbye(kinds: &[Kind]) -> Option<(Reason, &str)> {
@@ -460,6 +464,39 @@ fn batches_shrink_until_they_suit_a_slow_path_and_grow_again() {
         }
     }
     assert_eq!(largest, 512);
+}
+
+#[test]
+fn a_peers_lag_is_how_long_it_has_lacked_something() {
+    let mut state = state("Bona");
+    let slow = NodeName::parse("slow").unwrap();
+    let dialler = state.new_token();
+    state.add_friend(now(0), slow.clone(), "x:1".into(), dialler);
+    let lag = |state: &State, at| state.lag(now(at), state.peers().get(&slow).unwrap()).as_secs();
+    let report = |state: &mut State, at, time: &str| {
+        let report = Report::from_operands("kiwi", "+1-1", time).unwrap();
+        state.report(now(at), report).unwrap();
+    };
+    assert_eq!(lag(&state, 100), 0, "nothing to lack");
+    report(&mut state, 100, "1000001");
+    let mut link = Link::dialled(state.new_token(), slow.clone(), now(100));
+    said_at(&mut state, &mut link, 100, vec![Kind::Hello(hello("slow"))]);
+    let ack = |number| vec![Kind::Ack(herd_proto::v1::Ack { number, skipped: false })];
+    said_at(&mut state, &mut link, 101, ack(1));
+    assert_eq!(lag(&state, 110), 0, "all is acknowledged");
+    // A client that moves all the time keeps the link busy: what counts is the oldest that is lacked.
+    for number in 2..9 {
+        let at = 100 + number;
+        report(&mut state, at, &format!("10000{number:02}"));
+        said_at(&mut state, &mut link, at, Vec::new());
+        if number > 2 {
+            said_at(&mut state, &mut link, at, ack(number - 1));
+        }
+        assert!(lag(&state, at) <= 2, "{} at {at}", lag(&state, at));
+    }
+    assert_eq!(lag(&state, 140), 33, "all of second 107 was acknowledged");
+    said_at(&mut state, &mut link, 140, ack(8));
+    assert_eq!(lag(&state, 140), 0);
 }
 
 #[test]

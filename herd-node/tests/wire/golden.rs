@@ -247,6 +247,7 @@ fn status() -> GetStatusResponse {
         clock_skew: Some(duration(0, -5)),
         last_error: "reset".into(),
         disagreement: String::new(),
+        lag: None,
     };
     GetStatusResponse {
         name: "Bailey".into(),

@@ -40,6 +40,8 @@ pub(super) struct Session {
     next_number: u64,
     in_flight: VecDeque<SentBatch>,
     in_flight_bytes: usize,
+    /// The peer has all of this moment once so many more records have been taken for it.
+    milestone: Option<(Duration, usize)>,
     last_progress: Duration,
     /// Number of the last batch applied here, and whether the peer must be told.
     applied: u64,
@@ -78,6 +80,8 @@ struct SentBatch {
     bytes: usize,
     /// How many changes there had been when the records were read.
     change: u64,
+    /// The moment of which the peer will have had all, once it has this batch and those before.
+    completes: Option<Duration>,
     slots: Vec<Slot>,
 }
 
@@ -101,6 +105,7 @@ impl Session {
             next_number: 1,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            milestone: None,
             last_progress: now.monotonic,
             applied: 0,
             ack_due: false,
@@ -212,9 +217,35 @@ impl Session {
         self.in_flight_bytes += bytes;
         let sent = slots.len();
         let (sent_at, change) = (now.monotonic, state.changes());
-        self.in_flight.push_back(SentBatch { number, sent_at, bytes, change, slots });
+        let completes = self.completes(state, now, sent);
+        self.in_flight.push_back(SentBatch { number, sent_at, bytes, change, completes, slots });
         self.count(state, |peer| peer.counts.sent += sent as u64);
         Some(v1::Batch { number, records })
+    }
+
+    /// The moment of which everything has been sent, once `taken` more records were taken; `None` if
+    /// none such is known. Changes are taken in the order in which they came; while the whole table is
+    /// swept, nothing is known before its end.
+    fn completes(&mut self, state: &State, now: Now, taken: usize) -> Option<Duration> {
+        let pending = state.pending(self.consumer);
+        if pending == 0 {
+            self.milestone = None;
+            return Some(now.monotonic);
+        }
+        if state.is_sweeping(self.consumer) {
+            self.milestone = None;
+            return None;
+        }
+        match self.milestone {
+            Some((moment, left)) if left > taken => {
+                self.milestone = Some((moment, left - taken));
+                None
+            }
+            passed => {
+                self.milestone = Some((now.monotonic, pending));
+                passed.map(|(moment, _)| moment)
+            }
+        }
     }
 
     pub(super) fn apply(&mut self, state: &mut State, now: Now, batch: v1::Batch) -> Step {
@@ -258,7 +289,7 @@ impl Session {
             let detail = format!("batch {} was acknowledged and never sent", ack.number);
             return Err((Reason::Protocol, detail));
         }
-        let mut took = None;
+        let (mut took, mut completed) = (None, None);
         while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.number <= ack.number) {
             self.in_flight_bytes -= batch.bytes;
             self.last_progress = now.monotonic;
@@ -266,9 +297,13 @@ impl Session {
                 state.peer_applied(self.consumer, batch.change, &batch.slots);
             }
             took = Some(now.monotonic.saturating_sub(batch.sent_at));
+            completed = batch.completes.or(completed);
+        }
+        if let Some(took) = took {
+            state.note_hop(took);
         }
         self.keep_pace(state, took);
-        self.count(state, |_| {});
+        self.count(state, |peer| peer.caught_up = completed.unwrap_or(peer.caught_up));
         Ok(())
     }
 
@@ -334,7 +369,11 @@ impl Session {
         let skew = clock.zip(round_trip).map(|(clock, round_trip): (Timestamp, _)| {
             clock.since(now.wall).nanos() + round_trip.as_nanos() as i64 / 2
         });
+        let owes_nothing = self.owes_nothing(state);
         if let Some(peer) = state.peer_mut(&self.peer) {
+            if owes_nothing {
+                peer.caught_up = now.monotonic;
+            }
             peer.heard.digest = heartbeat.digest;
             peer.heard.clients = heartbeat.clients;
             peer.heard.round_trip = round_trip.or(peer.heard.round_trip);

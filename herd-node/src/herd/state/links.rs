@@ -16,7 +16,7 @@ impl State {
             return;
         }
         let consumer = self.subscribe(Interest::Everything, None);
-        let mut peer = Peer::new(consumer, Some(address), now.wall);
+        let mut peer = Peer::new(consumer, Some(address), now);
         peer.dialler = Some(dialler);
         self.peers.insert(name, peer);
     }
@@ -88,7 +88,7 @@ impl State {
                 return Err(Refused::TooManyGuests);
             }
             let consumer = self.subscribe(Interest::Everything, None);
-            self.peers.insert(name.clone(), Peer::new(consumer, None, now.wall));
+            self.peers.insert(name.clone(), Peer::new(consumer, None, now));
         }
         let (digest, slots) = (self.table.digest(), self.table.slots());
         let Some(peer) = self.peers.get_mut(name) else { return Err(Refused::Duplicate) };

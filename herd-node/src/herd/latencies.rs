@@ -1,4 +1,5 @@
-//! How long records take from the node that took the report to this one, by the two nodes' clocks.
+//! How long things took: records from the node that took the report to this one, by the two nodes'
+//! clocks, and batches to be acknowledged.
 
 use std::time::Duration;
 
@@ -12,19 +13,24 @@ pub const BOUNDS: [f64; 20] = [
 
 /// A histogram.
 #[derive(Debug, Clone, Default)]
-pub struct Propagation {
+pub struct Latencies {
     /// How many took no longer than the bound and longer than the one before; at last those that
     /// took longer than all.
     counts: [u64; BOUNDS.len() + 1],
     sum: f64,
 }
 
-impl Propagation {
+impl Latencies {
     /// Notes a record that was taken at `taken` and is applied at `now`. Clocks that differ the
     /// other way count as no time at all.
     pub(super) fn note(&mut self, taken: Timestamp, now: Timestamp) {
         let nanos = now.since(taken).nanos().max(0).unsigned_abs();
-        let seconds = Duration::from_nanos(nanos).as_secs_f64();
+        self.add(Duration::from_nanos(nanos));
+    }
+
+    /// Notes what took so long.
+    pub(super) fn add(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
         let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
         self.counts[bucket] += 1;
         self.sum += seconds;
@@ -64,17 +70,17 @@ mod tests {
 
     #[test]
     fn quantiles_are_bounds_of_buckets() {
-        let mut propagation = Propagation::default();
-        assert_eq!(propagation.quantile(0.5), None);
+        let mut latencies = Latencies::default();
+        assert_eq!(latencies.quantile(0.5), None);
         let at = |millis: i64| Timestamp::from_unix_nanos(millis * 1_000_000).unwrap();
         for millis in [1, 1, 1, 3, 400] {
-            propagation.note(at(1000), at(1000 + millis));
+            latencies.note(at(1000), at(1000 + millis));
         }
-        propagation.note(at(1000), at(0)); // a clock that is behind
-        assert_eq!((propagation.count(), propagation.quantile(0.5)), (6, Some(0.001)));
-        assert_eq!(propagation.quantile(0.99), Some(0.5));
-        propagation.note(at(0), at(4_000_000));
-        assert_eq!(propagation.quantile(0.99), None, "beyond all bounds");
-        assert_eq!(propagation.buckets().map(|(_, count)| count).sum::<u64>(), 7);
+        latencies.note(at(1000), at(0)); // a clock that is behind
+        assert_eq!((latencies.count(), latencies.quantile(0.5)), (6, Some(0.001)));
+        assert_eq!(latencies.quantile(0.99), Some(0.5));
+        latencies.note(at(0), at(4_000_000));
+        assert_eq!(latencies.quantile(0.99), None, "beyond all bounds");
+        assert_eq!(latencies.buckets().map(|(_, count)| count).sum::<u64>(), 7);
     }
 }
