@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::ops::Range;
 
 use herd_proto::{Position, v1};
@@ -34,6 +35,29 @@ pub(super) struct Notes {
     pub(super) info_messages: Vec<String>,
 }
 
+/// A result of our own, written once for all answers in which it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    text: String,
+    /// Its distance is that from nowhere.
+    place: v1::Place,
+}
+
+impl Entry {
+    /// Writes `result`, an object of Nearby Search (legacy).
+    pub(super) fn new(result: &Value) -> Self {
+        let place = read_place(result, Position::default());
+        Self { text: classic::write(result, 2), place }
+    }
+
+    fn place(&self, center: Position) -> v1::Place {
+        let at = self.place.position.as_ref();
+        let at = at.and_then(|at| Position::from_degrees(at.latitude, at.longitude).ok());
+        let distance_meters = at.map_or(0.0, |at| center.distance_meters(at));
+        v1::Place { distance_meters, ..self.place.clone() }
+    }
+}
+
 impl Page {
     /// Reads a provider's answer.
     ///
@@ -68,21 +92,27 @@ impl Page {
     /// Writes an answer of our own, in the [`classic`] layout. `results` are objects of Nearby
     /// Search (legacy); none at all is ZERO_RESULTS.
     pub(super) fn compose(notes: Notes, results: &[Value], center: Position) -> Self {
-        let status = if results.is_empty() { "ZERO_RESULTS" } else { "OK" };
-        Self::write(status, None, notes, results, center)
+        let entries: Vec<_> = results.iter().map(Entry::new).collect();
+        Self::assemble(notes, &entries, center)
+    }
+
+    /// The same, of results that are written already.
+    pub(super) fn assemble<E: Borrow<Entry>>(notes: Notes, found: &[E], center: Position) -> Self {
+        let status = if found.is_empty() { "ZERO_RESULTS" } else { "OK" };
+        Self::write(status, None, notes, found, center)
     }
 
     /// Writes the answer of a provider that turns the question down, in Google's words.
     pub(super) fn refusal(status: &str, message: &str) -> Self {
         let nowhere = Position::default();
-        Self::write(status, Some(message), Notes::default(), &[], nowhere)
+        Self::write::<Entry>(status, Some(message), Notes::default(), &[], nowhere)
     }
 
-    fn write(
+    fn write<E: Borrow<Entry>>(
         status: &str,
         error_message: Option<&str>,
         notes: Notes,
-        found: &[Value],
+        found: &[E],
         center: Position,
     ) -> Self {
         let mut text = String::from("{\n");
@@ -99,10 +129,10 @@ impl Page {
         text.push_str("   \"results\" : [");
         let list_start = text.len();
         let mut results = Vec::with_capacity(found.len());
-        for value in found {
+        for entry in found {
             text.push_str(if results.is_empty() { "\n      " } else { ",\n      " });
             let start = text.len();
-            text.push_str(&classic::write(value, 2));
+            text.push_str(&entry.borrow().text);
             results.push(start..text.len());
         }
         if !results.is_empty() {
@@ -110,7 +140,7 @@ impl Page {
         }
         let list = list_start..text.len();
         text.extend(["],\n   \"status\" : ", &Value::from(status).to_string(), "\n}"]);
-        let places = found.iter().map(|value| read_place(value, center)).collect();
+        let places = found.iter().map(|entry| entry.borrow().place(center)).collect();
         Self { status: status.into(), notes, places, text, results, list }
     }
 

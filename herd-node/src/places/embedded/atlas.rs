@@ -1,9 +1,13 @@
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
 use herd_proto::MAX_RESULTS;
 use serde_json::{Value, json};
 
+use super::MAX_ROWS_INLINE;
 use super::row::Row;
 use crate::places::config::RankBy;
-use crate::places::page::{Notes, Page};
+use crate::places::page::{Entry, Notes, Page};
 use crate::places::provider::Question;
 use crate::places::sphere::SphereIndex;
 use crate::places::viewport::viewport;
@@ -16,6 +20,9 @@ const RANK_PER_DOUBLING: f64 = 20.0;
 #[derive(Debug)]
 pub(super) struct Atlas {
     rows: Vec<Row>,
+    /// Each row as it stands in answers, written when it first does. None where there are so many
+    /// rows that they would take too much memory.
+    entries: Vec<OnceLock<Entry>>,
     index: SphereIndex,
     /// HTML that says whose the data is.
     attribution: String,
@@ -24,7 +31,17 @@ pub(super) struct Atlas {
 impl Atlas {
     pub(super) fn new(rows: Vec<Row>, attribution: String) -> Self {
         let index = SphereIndex::new(rows.iter().map(|row| row.position));
-        Self { rows, index, attribution }
+        let kept = if rows.len() <= MAX_ROWS_INLINE { rows.len() } else { 0 };
+        let entries = (0..kept).map(|_| OnceLock::new()).collect();
+        Self { rows, entries, index, attribution }
+    }
+
+    fn entry(&self, number: usize) -> Cow<'_, Entry> {
+        let write = || Entry::new(&result(&self.rows[number]));
+        match self.entries.get(number) {
+            Some(entry) => Cow::Borrowed(entry.get_or_init(write)),
+            None => Cow::Owned(write()),
+        }
     }
 
     /// How many places it holds.
@@ -45,15 +62,15 @@ impl Atlas {
             .within(question.center, question.radius_meters)
             .map(|(number, distance)| {
                 let row = &self.rows[number];
-                (score(rank_by, row.rank, distance), distance, row)
+                (score(rank_by, row.rank, distance), distance, number)
             })
             .collect();
-        let order = |(score, distance, row): &(f64, f64, &Row),
-                     (score2, distance2, row2): &(f64, f64, &Row)| {
+        let order = |(score, distance, number): &(f64, f64, usize),
+                     (score2, distance2, number2): &(f64, f64, usize)| {
             score2
                 .total_cmp(score)
                 .then(distance.total_cmp(distance2))
-                .then_with(|| row.id.cmp(&row2.id))
+                .then_with(|| self.rows[*number].id.cmp(&self.rows[*number2].id))
         };
         let count = MAX_RESULTS as usize;
         if found.len() > count {
@@ -62,9 +79,9 @@ impl Atlas {
             found.truncate(count);
         }
         found.sort_unstable_by(order);
-        let results: Vec<_> = found.iter().map(|(.., row)| result(row)).collect();
+        let entries: Vec<_> = found.iter().map(|(.., number)| self.entry(*number)).collect();
         let notes = Notes { attributions: vec![self.attribution.clone()], info_messages };
-        Page::compose(notes, &results, question.center)
+        Page::assemble(notes, &entries, question.center)
     }
 }
 
