@@ -19,9 +19,10 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("herd.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
-        // The record is decoded by hand: straight into what the table needs, keeping
-        // fields that only newer nodes know.
+        // Decoded by hand, since there are so many of them: straight into what the table needs.
+        // Records also keep the fields that only newer nodes know.
         .extern_path(".herd.v1.Record", "crate::Record")
+        .extern_path(".herd.v1.ReportRequest", "crate::report_fields::ReportRequest")
         .build_transport(false)
         .client_mod_attribute("herd.v1", "#[cfg(feature = \"client\")]")
         .server_mod_attribute("herd.v1", "#[cfg(feature = \"server\")]")

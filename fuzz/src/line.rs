@@ -64,7 +64,7 @@ fn check(line: &Bytes) {
         Command::Iamat(iamat) => {
             let mut words = line.split(|byte| WHITE_SPACE.contains(byte)).filter(|w| !w.is_empty());
             assert_eq!(words.next(), Some(&b"IAMAT"[..]));
-            assert!(words.eq(iamat.operands()), "the answer would not echo what was sent");
+            assert!(words.eq(iamat.echo.operands()), "the answer would not echo what was sent");
         }
         Command::Whatsat(query) => assert!(query.client.as_str().len() <= line.len()),
         Command::Blank => assert!(line.iter().all(|byte| WHITE_SPACE.contains(byte))),

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod bench;
 mod context;
 mod doctor;
 mod near;
@@ -18,6 +19,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum as _};
 use herd_node::telemetry::LogSettings;
 use herd_proto::NodeName;
 
+pub(crate) use self::bench::{BenchArgs, Load};
 pub(crate) use self::context::{ContextArgs, ContextCommand};
 pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::near::NearArgs;
@@ -172,6 +174,9 @@ pub(crate) enum Command {
     /// Write this program's man pages
     #[command(after_help = ManArgs::EXAMPLES)]
     Man(ManArgs),
+    /// Put the herd under load and tell what it takes
+    #[command(after_help = BenchArgs::EXAMPLES)]
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Args)]

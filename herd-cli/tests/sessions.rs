@@ -602,3 +602,37 @@ fn a_log_directory_gets_every_line_and_every_link() {
         if linked { Ok(()) } else { Err(notes) }
     });
 }
+
+#[test]
+fn a_herd_under_load_tells_what_it_took() {
+    let herd = herd();
+    for load in ["reports", "calls", "lines", "queries", "propagation"] {
+        let short = ["--lasts", "1s", "--warm-up", "50ms", "--clients", "1000"];
+        let small = "--batch 16 --rate 200 --connections 2 --in-flight 4";
+        let small: Vec<_> = small.split(' ').collect();
+        let output = herd_run(
+            &herd,
+            &[&["bench", load, "--output", "json"], &short[..], &small[..]].concat(),
+        );
+        let measured = json(&ok(&output));
+        assert!(measured["operations"].as_u64() > Some(0), "{load}: {measured}");
+        assert_eq!(measured["refused"], 0, "{load}: {measured}");
+        let quantile = |name: &str| measured["latency"][name].as_f64().unwrap();
+        assert!(quantile("p50") <= quantile("p99"), "{load}: {measured}");
+        herd.wait_for_agreement();
+    }
+    let flood = ["bench", "flood", "--clients", "2000", "--output", "json"];
+    let flooded = json(&ok(&herd_run(&herd, &flood)));
+    assert_eq!(flooded["reports"], 2000);
+    assert!(flooded["copies_a_report"].as_f64().unwrap() >= 4.0, "to four others: {flooded}");
+    herd.wait_for_agreement();
+}
+
+#[test]
+fn a_load_without_a_target_is_refused() {
+    let output = alone(&["--node", "127.0.0.1:9", "bench", "lines"]);
+    assert_eq!(code(&output), Some(2));
+    assert!(err(&output).contains("give --text"), "{}", err(&output));
+    let output = alone(&["--node", "127.0.0.1:9", "bench", "reports"]);
+    assert_eq!(code(&output), Some(1), "{}", err(&output));
+}

@@ -6,24 +6,25 @@ use std::{io, mem};
 
 use bytes::Bytes;
 use herd_edge::{Pace, Reason};
-use herd_proto::v1;
+use herd_proto::Report;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::counts::{Asked, Outcome};
 use crate::gateway::Port;
-use crate::line::{Command, Decoder, Iamat, Piece, Whatsat, answer};
+use crate::line::{Command, Decoder, Echo, Iamat, Piece, Whatsat, answer};
 use crate::line_log::Direction;
 use crate::stream::Stream;
-use crate::translate::{self, Found, Recorded};
+use crate::translate::{Found, Recorded};
 
 /// Lines that one connection may have answered before others get their turn, and reports in its
 /// chunks: some tens of microseconds of work. A client that sends without end must not put its
 /// whole backlog before a line of another.
 const PIECES_PER_TURN: usize = 256;
 
-/// Room for the first read after a pause; enough for what a person or a script sends at once.
-const FIRST_READ_BYTES: usize = 4 * 1024;
+/// Room for the first read after a pause: some 200 lines, so that what a client with many lines
+/// under way sends comes in with one read.
+const FIRST_READ_BYTES: usize = 16 * 1024;
 
 /// Most input taken before it is answered. A client that sends more waits in the kernel's
 /// buffers, and in its own.
@@ -31,6 +32,9 @@ const INPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Answers are written when there are this many bytes of them, or nothing more to answer.
 const OUTPUT_BYTES: usize = 64 * 1024;
+
+/// About how much longer than its line an answer is: a name and a difference in place of `IAMAT`.
+const ANSWER_LONGER_BYTES: usize = 24;
 
 /// One client's connection.
 #[derive(Debug)]
@@ -52,16 +56,18 @@ pub(crate) struct Connection {
 
 /// A line of a run of reports, in its place among them.
 #[derive(Debug)]
-enum Entry {
-    Report(Box<Iamat>),
+enum Line {
+    Report(Echo),
     /// Refused here; only its answer has to wait for those before it.
-    Invalid,
+    Invalid(Bytes),
 }
 
+/// Lines whose answers are written together.
 #[derive(Debug, Default)]
 struct Run {
-    lines: Vec<(Bytes, Entry)>,
-    reports: usize,
+    lines: Vec<Line>,
+    reports: Vec<Report>,
+    /// Length of the lines that are reports.
     bytes: usize,
 }
 
@@ -157,6 +163,8 @@ impl Connection {
             if input == Input::Ended || taken > 0 {
                 return Ok(input);
             }
+            // Whatever keeps a socket readable and empty must not keep others from their turn.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -183,6 +191,10 @@ impl Connection {
             match self.stream.try_read(buffer)? {
                 None => return Ok((Input::Some, taken)),
                 Some(0) => return Ok((Input::Ended, taken)),
+                // A socket gives all that it has at once, TLS a record at a time.
+                Some(count) if count < room && !self.stream.may_hold_text() => {
+                    return Ok((Input::Some, taken + count));
+                }
                 Some(count) => taken += count,
             }
             if taken >= INPUT_BYTES_MAX {
@@ -237,8 +249,8 @@ impl Connection {
         }
         match Command::parse(&line) {
             Command::Blank => return Ok(()),
-            Command::Iamat(iamat) => run.push(line, Entry::Report(iamat)),
-            Command::Invalid => run.push(line, Entry::Invalid),
+            Command::Iamat(iamat) => run.push(iamat),
+            Command::Invalid => run.lines.push(Line::Invalid(line)),
             Command::Whatsat(query) => {
                 self.settle(run).await?;
                 self.flush().await?;
@@ -251,33 +263,35 @@ impl Connection {
 
     /// Has the reports of a run recorded and answers its lines.
     async fn settle(&mut self, run: &mut Run) -> io::Result<()> {
-        let run = mem::take(run);
-        let recorded = if run.reports == 0 {
+        let recorded = if run.reports.is_empty() {
             None
         } else {
-            Box::pin(self.port.choice.report(|| run.requests(), run.bytes)).await
+            Box::pin(self.port.choice.report(&run.reports, run.bytes)).await
         };
-        self.answer_run(&run, recorded.as_ref());
+        self.answer_run(run, recorded.as_ref());
+        run.clear();
         self.flush_if_large().await
     }
 
     fn answer_run(&mut self, run: &Run, recorded: Option<&Recorded>) {
+        self.out.reserve(run.bytes + run.lines.len() * ANSWER_LONGER_BYTES);
         let mut refused =
             recorded.iter().flat_map(|recorded| &recorded.refused).copied().peekable();
         let mut index = 0;
-        for (line, entry) in &run.lines {
+        for line in &run.lines {
             let start = self.out.len();
-            match (entry, recorded) {
-                (Entry::Report(iamat), Some(Recorded { receive_time, origin, .. })) => {
+            match (line, recorded) {
+                (Line::Report(echo), Some(Recorded { receive_time, origin, .. })) => {
                     if refused.next_if_eq(&index).is_some() {
-                        answer::refused(&mut self.out, line);
+                        answer::refused(&mut self.out, echo.line());
                     } else {
-                        let difference = receive_time.since(iamat.time);
-                        answer::recorded(&mut self.out, origin.as_str(), difference, iamat);
+                        let difference = receive_time.since(echo.time);
+                        answer::recorded(&mut self.out, origin.as_str(), difference, echo);
                     }
                     index += 1;
                 }
-                _ => answer::refused(&mut self.out, line),
+                (Line::Report(echo), None) => answer::refused(&mut self.out, echo.line()),
+                (Line::Invalid(line), _) => answer::refused(&mut self.out, line),
             }
             self.log_answer(start);
         }
@@ -285,7 +299,7 @@ impl Connection {
     }
 
     fn count(&self, run: &Run, recorded: Option<&Recorded>) {
-        let (counts, reports) = (&self.port.counts, run.reports as u64);
+        let (counts, reports) = (&self.port.counts, run.reports.len() as u64);
         match recorded.map(|recorded| recorded.refused.len() as u64) {
             Some(refused) => {
                 counts.add(Asked::Iamat, Outcome::Answered, reports.saturating_sub(refused));
@@ -344,23 +358,20 @@ impl Connection {
 }
 
 impl Run {
-    fn push(&mut self, line: Bytes, entry: Entry) {
-        if matches!(entry, Entry::Report(_)) {
-            self.reports += 1;
-            self.bytes += line.len();
-        }
-        self.lines.push((line, entry));
+    fn push(&mut self, iamat: Iamat) {
+        self.bytes += iamat.echo.line().len();
+        self.lines.push(Line::Report(iamat.echo));
+        self.reports.push(iamat.report);
     }
 
     fn is_full(&self) -> bool {
         self.lines.len() >= PIECES_PER_TURN
     }
 
-    fn requests(&self) -> Vec<v1::ReportRequest> {
-        let reports = self.lines.iter().filter_map(|(_, entry)| match entry {
-            Entry::Report(iamat) => Some(translate::report_request(iamat)),
-            Entry::Invalid => None,
-        });
-        reports.collect()
+    /// Keeps the room for the next run.
+    fn clear(&mut self) {
+        self.lines.clear();
+        self.reports.clear();
+        self.bytes = 0;
     }
 }

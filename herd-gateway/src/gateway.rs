@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use herd_edge::{Bearer, ClientAuth, Dialler, Doors, Refusals, Tls, TlsFiles};
+use herd_proto::NodeName;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time;
@@ -13,11 +14,12 @@ use tracing::{info, warn};
 use crate::bridge::Bridge;
 use crate::config::{Config, Limits, Upstream, UpstreamNode};
 use crate::counts::Counts;
+use crate::embedded::EmbeddedNode;
 use crate::error::Error;
 use crate::line_log::{Direction, LineLog};
 use crate::listener::{self, Listener};
 use crate::metrics::{Facts, RequestSeconds};
-use crate::upstream::{self, Choice, LinkLimits, NodeLink, Way};
+use crate::upstream::{self, Choice, EmbeddedLink, Link, LinkLimits, NodeLink, Way};
 
 /// What all connections of one text port share.
 #[derive(Debug)]
@@ -85,6 +87,17 @@ impl Gateway {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        Self::start_with(config, &BTreeMap::new()).await
+    }
+
+    /// The same, with nodes in this process, which are asked there and not dialled.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn start_with(
+        config: Config,
+        embedded: &BTreeMap<NodeName, Arc<dyn EmbeddedNode>>,
+    ) -> Result<Self, Error> {
         let (stop_listening, stop_links) = (CancellationToken::new(), CancellationToken::new());
         let mut links = JoinSet::new();
         let bearer =
@@ -94,7 +107,7 @@ impl Gateway {
         let admin = config.admin.map(bind_admin).transpose()?;
         let seconds = RequestSeconds::new();
         let way = |node: &UpstreamNode| way(node, &dialler, &bearer);
-        let nodes = dial_all(&config, way, &seconds, &mut links, &stop_links)?;
+        let nodes = link_all(&config, embedded, way, &seconds, &mut links, &stop_links)?;
         let text_tls = text_tls(&config).await?;
         follow([&tls, &text_tls], &mut links, &stop_links);
         let limits = config.limits.fitting(config.drain_grace);
@@ -268,14 +281,15 @@ fn bridges(
     Ok(bridges)
 }
 
-/// Starts the links to all nodes that some port needs; ports share them.
-fn dial_all(
+/// Makes or starts the links to all nodes that some port needs; ports share them.
+fn link_all(
     config: &Config,
+    embedded: &BTreeMap<NodeName, Arc<dyn EmbeddedNode>>,
     way: impl Fn(&UpstreamNode) -> Result<Way, Error>,
     seconds: &RequestSeconds,
     links: &mut JoinSet<()>,
     stop: &CancellationToken,
-) -> Result<BTreeMap<String, Arc<NodeLink>>, Error> {
+) -> Result<BTreeMap<String, Link>, Error> {
     let limits = LinkLimits {
         report_timeout: config.limits.report_timeout,
         search_timeout: config.limits.search_timeout,
@@ -288,14 +302,19 @@ fn dial_all(
             continue;
         }
         let (name, seconds) = (node.name.clone(), seconds.of(node.name.as_str()));
+        if let Some(own) = embedded.get(&node.name) {
+            let link = EmbeddedLink::new(name, Arc::clone(own), limits, seconds);
+            nodes.insert(node.name.to_string(), Link::Embedded(Arc::new(link)));
+            continue;
+        }
         let (link, task) = NodeLink::new(name, way(node)?, limits, seconds, stop.clone());
         links.spawn(task);
-        nodes.insert(node.name.to_string(), Arc::new(link));
+        nodes.insert(node.name.to_string(), Link::Remote(Arc::new(link)));
     }
     Ok(nodes)
 }
 
-fn choice(nodes: &BTreeMap<String, Arc<NodeLink>>, upstream: &Upstream) -> Result<Choice, Error> {
+fn choice(nodes: &BTreeMap<String, Link>, upstream: &Upstream) -> Result<Choice, Error> {
     let choice = match upstream {
         Upstream::Named(name) => nodes.get(name.as_str()).cloned().map(Choice::only),
         Upstream::AnyHealthy if nodes.is_empty() => None,

@@ -12,6 +12,7 @@ mod bridge;
 pub mod config;
 mod connection;
 mod counts;
+mod embedded;
 mod error;
 mod gateway;
 mod layers;
@@ -27,5 +28,6 @@ mod translate;
 mod upstream;
 
 pub use config::{Config, Limits, TextFriend, TextPort, Upstream, UpstreamNode};
+pub use embedded::{Answer, EmbeddedNode};
 pub use error::Error;
 pub use gateway::{Drained, Gateway};

@@ -12,8 +12,14 @@ use herd_gateway::args::Args;
 use herd_gateway::settings::Settings;
 use herd_gateway::{Gateway, telemetry};
 use herd_proto::topology::Topology;
+use mimalloc::MiMalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
+
+/// A report's way through gRPC is mostly small allocations: this takes 0.7 to 0.95 of the processor
+/// time that the system's allocator does.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// For a configuration that does not hold, as EX_USAGE of sysexits.h.
 const BAD_CONFIGURATION: u8 = 64;

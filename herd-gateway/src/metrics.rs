@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, FriendStatus};
 use crate::counts::Counts;
-use crate::upstream::{NodeLink, Seconds};
+use crate::upstream::{Link, Seconds};
 
 /// Upper bounds, in seconds: a report next door, to an answer that is given up.
 const BOUNDS: [f64; 14] =
@@ -54,7 +54,7 @@ pub(crate) struct Facts {
     pub(crate) doors: Arc<Doors>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) counts: Arc<Counts>,
-    pub(crate) links: Vec<Arc<NodeLink>>,
+    pub(crate) links: Vec<Link>,
     pub(crate) bridges: Vec<Arc<Bridge>>,
     /// Towards nodes.
     pub(crate) tls: Option<Arc<Tls>>,

@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
 
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -38,27 +39,15 @@ impl Stream {
     /// Reads what is there into the room that `buffer` has: `Some(0)` at the end of input, `None`
     /// if there is nothing now.
     pub(crate) fn try_read(&mut self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
-        match self {
-            Self::Plain(stream) => match stream.try_read_buf(buffer) {
-                Ok(count) => Ok(Some(count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                Err(error) => Err(error),
-            },
-            Self::Tls(stream) => {
-                let start = buffer.len();
-                buffer.resize(buffer.capacity(), 0);
-                let mut room = ReadBuf::new(&mut buffer[start..]);
-                // Nobody is woken: whoever waits does so by `readable`.
-                let mut nobody = Context::from_waker(Waker::noop());
-                let polled = Pin::new(stream).poll_read(&mut nobody, &mut room);
-                let count = room.filled().len();
-                buffer.truncate(start + count);
-                match polled {
-                    Poll::Pending => Ok(None),
-                    Poll::Ready(Ok(())) => Ok(Some(count)),
-                    Poll::Ready(Err(error)) => Err(error),
-                }
-            }
+        // Nobody is woken: whoever waits does so by `readable`.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let polled = match self {
+            Self::Plain(stream) => poll_read_buf(Pin::new(stream), &mut nobody, buffer),
+            Self::Tls(stream) => poll_read_buf(Pin::new(stream), &mut nobody, buffer),
+        };
+        match polled {
+            Poll::Pending => Ok(None),
+            Poll::Ready(read) => read.map(Some),
         }
     }
 

@@ -6,13 +6,8 @@ use std::iter;
 use herd_proto::{LocationRecord, NodeName, Timestamp, v1};
 use tonic::{Code, Status, TimeoutExpired};
 
+use crate::line::Whatsat;
 use crate::line::answer::PlacesFailure;
-use crate::line::{Iamat, Whatsat};
-
-/// A report as a node takes it.
-pub(crate) fn report_request(iamat: &Iamat) -> v1::ReportRequest {
-    iamat.report.clone().into_request()
-}
 
 /// A query as a node takes it.
 pub(crate) fn search_request(query: &Whatsat) -> v1::SearchRequest {

@@ -41,7 +41,8 @@ use crate::metrics;
 use crate::page::{self, Page, Survey};
 use crate::places::Places;
 use crate::service::{
-    Ages, GossipService, Intake, LocationsService, NodeFacts, NodeService, PlacesService, Watchers,
+    Ages, EmbeddedService, GossipService, Intake, LocationsService, NodeFacts, NodeService,
+    PlacesService, Watchers,
 };
 use crate::settings::TlsConfig;
 use crate::shared::Shared;
@@ -66,6 +67,7 @@ pub struct Node {
     shared: Arc<Shared>,
     places: Arc<Places>,
     refusals: Arc<Refusals>,
+    embedded: EmbeddedService,
     health: Health,
     drain_grace: Duration,
     /// Closes the port.
@@ -194,28 +196,30 @@ impl Node {
             None => None,
         };
         let admin = config.admin.map(bind).transpose()?;
-        let shared = Shared::new(identity(&config));
-        shared.with(|state, now| {
-            state.set_retention(config.retention);
-            state.limit_reports(config.limits.max_clients, config.limits.max_client_rate);
-            state.expire(now, 0);
-        });
+        let shared = empty(&config);
         let (durability, writer) = open_store(&shared, &config).await?;
         // After the store, which sees to it that nobody else uses the directory.
         let places = Arc::new(Places::open(config.places.clone(), config.data_dir()).await?);
         let ready = Arc::new(AtomicBool::new(false));
         let (reporter, health_service) = tonic_health::server::health_reporter();
         let health = Health::new(reporter, Arc::clone(&ready)).await;
+        let stop = CancellationToken::new();
+        let (durable, refusals) = (durability.clone(), Arc::clone(&edge.refusals));
+        let intake = Intake { shared: Arc::clone(&shared), durability: durable, refusals };
+        let ages = Ages::default();
+        let own_ages = ages.clone();
+        let embedded = EmbeddedService::new(intake, Arc::clone(&places), own_ages, stop.clone());
         let mut node = Self {
             address,
             admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
             shared: Arc::clone(&shared),
             places: Arc::clone(&places),
             refusals: Arc::clone(&edge.refusals),
+            embedded,
             health,
             drain_grace: config.drain_grace,
             stop_listening: CancellationToken::new(),
-            stop: CancellationToken::new(),
+            stop,
             stop_links: CancellationToken::new(),
             abort: CancellationToken::new(),
             stop_server: CancellationToken::new(),
@@ -238,7 +242,7 @@ impl Node {
             tls: tls.clone(),
             refusals: Arc::clone(&refusals),
             calls: Arc::new(Calls::new(config.slow_call)),
-            ages: Ages::default(),
+            ages,
         };
         if let Some(writer) = writer {
             node.writers.spawn(writer.run(node.stop_writing.clone()));
@@ -289,6 +293,11 @@ impl Node {
     /// What was refused or cut off so far.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
+    }
+
+    /// The node for callers in the same process.
+    pub fn embedded(&self) -> &EmbeddedService {
+        &self.embedded
     }
 
     /// Closes the node's port when it is cancelled, and nothing else: a node that takes its place
@@ -535,6 +544,16 @@ impl Node {
     }
 }
 
+/// What outlives the node, and who writes it; without a data directory nothing and nobody.
+async fn open_store(
+    shared: &Arc<Shared>,
+    config: &Config,
+) -> Result<(Durability, Option<Writer>), Error> {
+    let Some(data) = &config.data else { return Ok((Durability::none(), None)) };
+    let (durability, writer) = Durability::open(shared, data).await?;
+    Ok((durability, Some(writer)))
+}
+
 impl Drop for Node {
     /// A node that is dropped without [`Node::stop`] stops at once.
     fn drop(&mut self) {
@@ -549,14 +568,15 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
     listen(address).map_err(|cause| Error::Bind { address, cause })
 }
 
-/// The disk, and who writes to it; nobody where there is no data directory.
-async fn open_store(
-    shared: &Arc<Shared>,
-    config: &Config,
-) -> Result<(Durability, Option<Writer>), Error> {
-    let Some(data) = &config.data else { return Ok((Durability::none(), None)) };
-    let (durability, writer) = Durability::open(shared, data).await?;
-    Ok((durability, Some(writer)))
+/// The state of a node that knows nobody yet.
+fn empty(config: &Config) -> Arc<Shared> {
+    let shared = Shared::new(identity(config));
+    shared.with(|state, now| {
+        state.set_retention(config.retention);
+        state.limit_reports(config.limits.max_clients, config.limits.max_client_rate);
+        state.expire(now, 0);
+    });
+    shared
 }
 
 /// What the node is from now on.

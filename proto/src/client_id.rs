@@ -7,6 +7,11 @@ use compact_str::CompactString;
 /// feed and CR.
 pub const WHITE_SPACE: [u8; 6] = *b" \t\n\x0b\x0c\r";
 
+/// Whether a byte is one of [`WHITE_SPACE`].
+pub const fn is_white_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
 /// A client's own name for itself: 1 to [`ClientId::MAX_BYTES`] bytes of UTF-8 with none of the
 /// six [`WHITE_SPACE`] bytes.
 ///
@@ -27,7 +32,7 @@ impl ClientId {
         if text.len() > Self::MAX_BYTES {
             return Err(ClientIdError::TooLong { bytes: text.len() });
         }
-        if let Some(at) = text.bytes().position(|byte| WHITE_SPACE.contains(&byte)) {
+        if let Some(at) = text.bytes().position(is_white_space) {
             return Err(ClientIdError::WhiteSpace { at });
         }
         Ok(Self(CompactString::new(text)))
@@ -95,6 +100,13 @@ mod tests {
         assert!(ClientId::parse(&"x".repeat(1024)).is_ok());
         assert_eq!(ClientId::parse(&"x".repeat(1025)), Err(ClientIdError::TooLong { bytes: 1025 }));
         assert_eq!(ClientId::parse(""), Err(ClientIdError::Empty));
+    }
+
+    #[test]
+    fn the_six_white_space_bytes_and_no_others_are_white_space() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(is_white_space(byte), WHITE_SPACE.contains(&byte), "{byte}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod area;
 mod client_id;
 mod convert;
 mod decimal;
+mod encoded_reports;
 mod near;
 mod node_name;
 mod place;
@@ -15,16 +16,19 @@ mod position;
 mod record;
 mod record_fields;
 mod report;
+mod report_fields;
 mod timestamp;
 pub mod topology;
 mod violations;
+mod wire_text;
 
 #[cfg(feature = "transport")]
 mod status;
 
 pub use area::Area;
-pub use client_id::{ClientId, ClientIdError, WHITE_SPACE};
+pub use client_id::{ClientId, ClientIdError, WHITE_SPACE, is_white_space};
 pub use convert::RecordError;
+pub use encoded_reports::EncodedReports;
 pub use near::{MAX_NEAR_METERS, MAX_NEAR_RESULTS, NearCenter, NearQuery};
 pub use node_name::{NodeName, NodeNameError};
 pub use place::{MAX_RADIUS_METERS, MAX_RESULTS, SearchQuery};
@@ -48,6 +52,8 @@ pub use violations::{Violation, Violations};
 )]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/herd.v1.rs"));
+
+    pub use crate::report_fields::ReportRequest;
 }
 
 /// The compiled `.proto` files as an encoded `FileDescriptorSet`, comments included, for

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::decimal::Decimal;
+use crate::decimal::{self, Decimal};
 
 const UNITS_PER_DEGREE: f64 = 1e7;
 
@@ -59,7 +59,15 @@ impl Position {
     /// Whether `text`, which must be a position, is its canonical text.
     pub(crate) fn is_canonical(self, text: &str) -> bool {
         // 23 bytes: two signs, two points, 2 + 6 and 3 + 6 digits; two more for seventh digits.
-        (21..=23).contains(&text.len()) && self.to_string() == text
+        (21..=23).contains(&text.len()) && self.text(&mut [0; Self::MAX_TEXT_BYTES]) == text
+    }
+
+    const MAX_TEXT_BYTES: usize = 23;
+
+    fn text(self, buffer: &mut [u8; Self::MAX_TEXT_BYTES]) -> &str {
+        let latitude = put_degrees(self.latitude_e7, 2, &mut buffer[..]);
+        let longitude = put_degrees(self.longitude_e7, 3, &mut buffer[latitude..]);
+        str::from_utf8(&buffer[..latitude + longitude]).unwrap_or_default()
     }
 
     /// Degrees north times 10,000,000.
@@ -121,19 +129,26 @@ impl FromStr for Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_degrees(f, self.latitude_e7, 2)?;
-        write_degrees(f, self.longitude_e7, 3)
+        f.write_str(self.text(&mut [0; Self::MAX_TEXT_BYTES]))
     }
 }
 
-fn write_degrees(f: &mut fmt::Formatter<'_>, units: i32, width: usize) -> fmt::Result {
-    let sign = if units < 0 { '-' } else { '+' };
+/// Writes a sign, whole degrees of `width` digits, a point and six decimals, or seven where the
+/// last is not zero. Returns how many bytes that were.
+fn put_degrees(units: i32, width: usize, buffer: &mut [u8]) -> usize {
     let (degrees, fraction) =
         (units.unsigned_abs() / 10_000_000, units.unsigned_abs() % 10_000_000);
+    let point = 1 + width;
+    buffer[0] = if units < 0 { b'-' } else { b'+' };
+    decimal::put_padded(degrees.into(), &mut buffer[1..point]);
+    buffer[point] = b'.';
+    let decimals = point + 1;
     if fraction.is_multiple_of(10) {
-        write!(f, "{sign}{degrees:0width$}.{:06}", fraction / 10)
+        decimal::put_padded(u64::from(fraction / 10), &mut buffer[decimals..decimals + 6]);
+        decimals + 6
     } else {
-        write!(f, "{sign}{degrees:0width$}.{fraction:07}")
+        decimal::put_padded(fraction.into(), &mut buffer[decimals..decimals + 7]);
+        decimals + 7
     }
 }
 

@@ -1,7 +1,10 @@
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut};
 use compact_str::CompactString;
 use prost::DecodeError;
 use prost::encoding::{self, DecodeContext, WireType};
+
+use crate::LocationRecord;
+use crate::wire_text::{self, Merged};
 
 /// The message `herd.v1.Record` as it stands on the wire, unchecked.
 ///
@@ -36,9 +39,24 @@ pub struct Record {
     pub damaged: bool,
 }
 
-impl prost::Message for Record {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
-        put_text(1, &self.client_id, buf);
+/// What is written of a record, whoever holds it.
+struct Fields<'a> {
+    client_id: &'a str,
+    latitude_e7: i32,
+    longitude_e7: i32,
+    time_unix_nanos: i64,
+    receive_time_unix_nanos: i64,
+    origin: &'a str,
+    position_text: &'a str,
+    time_text: &'a str,
+    generation: u32,
+    forgotten: bool,
+    unknown: &'a [u8],
+}
+
+impl Fields<'_> {
+    fn put(&self, buf: &mut impl BufMut) {
+        wire_text::put(1, self.client_id, buf);
         if self.latitude_e7 != 0 {
             encoding::sfixed32::encode(2, &self.latitude_e7, buf);
         }
@@ -51,31 +69,84 @@ impl prost::Message for Record {
         if self.receive_time_unix_nanos != 0 {
             encoding::sfixed64::encode(5, &self.receive_time_unix_nanos, buf);
         }
-        put_text(6, &self.origin, buf);
-        put_text(7, &self.position_text, buf);
-        put_text(8, &self.time_text, buf);
+        wire_text::put(6, self.origin, buf);
+        wire_text::put(7, self.position_text, buf);
+        wire_text::put(8, self.time_text, buf);
         if self.generation != 0 {
             encoding::uint32::encode(9, &self.generation, buf);
         }
         if self.forgotten {
             encoding::bool::encode(10, &self.forgotten, buf);
         }
-        buf.put_slice(&self.unknown);
+        buf.put_slice(self.unknown);
     }
 
-    fn encoded_len(&self) -> usize {
+    fn len(&self) -> usize {
         let fixed = |present: bool, bytes: usize| if present { bytes } else { 0 };
-        text_len(&self.client_id)
+        wire_text::len(self.client_id)
             + fixed(self.latitude_e7 != 0, 5)
             + fixed(self.longitude_e7 != 0, 5)
             + fixed(self.time_unix_nanos != 0, 9)
             + fixed(self.receive_time_unix_nanos != 0, 9)
-            + text_len(&self.origin)
-            + text_len(&self.position_text)
-            + text_len(&self.time_text)
+            + wire_text::len(self.origin)
+            + wire_text::len(self.position_text)
+            + wire_text::len(self.time_text)
             + fixed(self.generation != 0, encoding::uint32::encoded_len(9, &self.generation))
             + fixed(self.forgotten, 2)
             + self.unknown.len()
+    }
+}
+
+impl<'a> From<&'a Record> for Fields<'a> {
+    fn from(record: &'a Record) -> Self {
+        Self {
+            client_id: &record.client_id,
+            latitude_e7: record.latitude_e7,
+            longitude_e7: record.longitude_e7,
+            time_unix_nanos: record.time_unix_nanos,
+            receive_time_unix_nanos: record.receive_time_unix_nanos,
+            origin: &record.origin,
+            position_text: &record.position_text,
+            time_text: &record.time_text,
+            generation: record.generation,
+            forgotten: record.forgotten,
+            unknown: &record.unknown,
+        }
+    }
+}
+
+impl<'a> From<&'a LocationRecord> for Fields<'a> {
+    fn from(record: &'a LocationRecord) -> Self {
+        Self {
+            client_id: record.client.as_str(),
+            latitude_e7: record.position.latitude_e7(),
+            longitude_e7: record.position.longitude_e7(),
+            time_unix_nanos: record.time.unix_nanos(),
+            receive_time_unix_nanos: record.receive_time.unix_nanos(),
+            origin: record.origin.as_str(),
+            position_text: record.original_position_text(),
+            time_text: record.original_time_text(),
+            generation: record.generation,
+            forgotten: record.forgotten,
+            unknown: record.extras.as_ref().map_or(&[], |extras| &extras.unknown),
+        }
+    }
+}
+
+impl LocationRecord {
+    /// Appends the record in the form of the wire, as a [`Record`] of it is encoded.
+    pub fn put_wire(&self, buf: &mut Vec<u8>) {
+        Fields::from(self).put(buf);
+    }
+}
+
+impl prost::Message for Record {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        Fields::from(self).put(buf);
+    }
+
+    fn encoded_len(&self) -> usize {
+        Fields::from(self).len()
     }
 
     fn merge_field(
@@ -106,23 +177,6 @@ impl prost::Message for Record {
     }
 }
 
-fn put_text(tag: u32, text: &str, buf: &mut impl BufMut) {
-    if !text.is_empty() {
-        encoding::encode_key(tag, WireType::LengthDelimited, buf);
-        encoding::encode_varint(text.len() as u64, buf);
-        buf.put_slice(text.as_bytes());
-    }
-}
-
-fn text_len(text: &str) -> usize {
-    // Tags up to 15 take one byte.
-    if text.is_empty() {
-        0
-    } else {
-        1 + encoding::encoded_len_varint(text.len() as u64) + text.len()
-    }
-}
-
 fn merge_text(
     wire_type: WireType,
     text: &mut CompactString,
@@ -130,12 +184,7 @@ fn merge_text(
     buf: &mut impl Buf,
     ctx: DecodeContext,
 ) -> Result<(), DecodeError> {
-    let mut raw = Bytes::new();
-    encoding::bytes::merge(wire_type, &mut raw, buf, ctx)?;
-    match CompactString::from_utf8(raw) {
-        Ok(valid) => *text = valid,
-        Err(_) => *damaged = true,
-    }
+    *damaged |= wire_text::merge(wire_type, text, buf, ctx)? == Merged::NotUtf8;
     Ok(())
 }
 
@@ -225,6 +274,17 @@ mod tests {
         assert!(!record.unknown.is_empty());
         assert_eq!(NewerRecord::decode(&*record.encode_to_vec()).unwrap(), newer());
         assert_eq!(record.encoded_len(), record.encode_to_vec().len());
+    }
+
+    #[test]
+    fn a_record_is_written_alike_from_either_form() {
+        let mut wire = Record::decode(&*newer().encode_to_vec()).unwrap();
+        wire.origin = "Bailey".into();
+        wire.time_text = "9223372036.8547758070".into();
+        let record = LocationRecord::try_from(wire).unwrap();
+        let mut put = b"before".to_vec();
+        record.put_wire(&mut put);
+        assert_eq!(put, [&b"before"[..], &Record::from(&record).encode_to_vec()].concat());
     }
 
     #[test]

@@ -13,9 +13,9 @@ pub struct Report {
     /// Its clock; `None` leaves it to the node's.
     pub time: Option<Timestamp>,
     /// Empty where canonical.
-    position_text: CompactString,
+    pub(crate) position_text: CompactString,
     /// Empty where canonical.
-    time_text: CompactString,
+    pub(crate) time_text: CompactString,
 }
 
 impl Report {
@@ -61,8 +61,8 @@ impl Report {
             client_id: self.client.as_str().into(),
             position,
             time,
-            position_text: self.position_text.into(),
-            time_text: self.time_text.into(),
+            position_text: self.position_text,
+            time_text: self.time_text,
             min_peers: 0,
         }
     }
@@ -146,6 +146,9 @@ pub(crate) fn typed_position(
     position: &v1::Position,
 ) -> Option<Position> {
     let (latitude, longitude) = (position.latitude, position.longitude);
+    if let Ok(position) = Position::from_degrees(latitude, longitude) {
+        return Some(position);
+    }
     // Both are looked at, so that both can be named.
     if Position::from_degrees(latitude, 0.0).is_err() {
         let rule = format!("must be between -90 and 90 degrees, got {latitude}");
@@ -155,7 +158,7 @@ pub(crate) fn typed_position(
         let rule = format!("must be between -180 and 180 degrees, got {longitude}");
         wrong.add(&format!("{path}.longitude"), rule);
     }
-    Position::from_degrees(latitude, longitude).ok()
+    None
 }
 
 fn request_time(

@@ -2,7 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::decimal::Decimal;
+use crate::decimal::{self, Decimal};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -122,15 +122,31 @@ impl Difference {
     pub const fn nanos(self) -> i64 {
         self.0
     }
+
+    /// Appends its text, as `Display` writes it.
+    pub fn put(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.text(&mut [0; Self::MAX_TEXT_BYTES]).as_bytes());
+    }
+
+    /// A sign, ten digits, a point and nine more.
+    const MAX_TEXT_BYTES: usize = 21;
+
+    fn text(self, buffer: &mut [u8; Self::MAX_TEXT_BYTES]) -> &str {
+        let nanos = self.0.unsigned_abs();
+        let second = NANOS_PER_SECOND.unsigned_abs();
+        let (whole, fraction) = buffer.split_at_mut(11);
+        fraction[0] = b'.';
+        decimal::put_padded(nanos % second, &mut fraction[1..]);
+        let start = decimal::put(nanos / second, whole) - 1;
+        buffer[start] = if self.0 < 0 { b'-' } else { b'+' };
+        str::from_utf8(&buffer[start..]).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Difference {
     /// Always a sign, always nine decimals: `+0.263873386`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { '-' } else { '+' };
-        let nanos = self.0.unsigned_abs();
-        let second = NANOS_PER_SECOND.unsigned_abs();
-        write!(f, "{sign}{}.{:09}", nanos / second, nanos % second)
+        f.write_str(self.text(&mut [0; Self::MAX_TEXT_BYTES]))
     }
 }
 
@@ -145,6 +161,22 @@ mod tests {
         assert!(a < b);
         assert_eq!(b.since(a).to_string(), "+0.000000001");
         assert_eq!(a.since(b).to_string(), "-0.000000001");
+    }
+
+    #[test]
+    fn differences_are_written_with_their_sign_and_nine_decimals() {
+        for (nanos, text) in [
+            (0, "+0.000000000"),
+            (263_873_386, "+0.263873386"),
+            (-1_000_000_001, "-1.000000001"),
+            (i64::MAX, "+9223372036.854775807"),
+            (i64::MIN, "-9223372036.854775808"),
+        ] {
+            assert_eq!(Difference(nanos).to_string(), text);
+            let mut out = b"AT ".to_vec();
+            Difference(nanos).put(&mut out);
+            assert_eq!(out, format!("AT {text}").into_bytes());
+        }
     }
 
     #[test]

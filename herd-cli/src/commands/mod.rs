@@ -1,5 +1,6 @@
 //! One command a file: what it asks, and how it shows the answer.
 
+mod bench;
 mod context;
 mod doctor;
 mod export;
@@ -69,6 +70,7 @@ pub(crate) async fn run(
         Command::Forget(args) => forget::run(args, target, output).await,
         Command::Watch(args) => watch::run(args, target, output).await,
         Command::Status(args) => status::run(args, target, output).await,
+        Command::Bench(args) => bench::run(args, target, output).await,
         Command::Top(args) => top::run(args, target, output).await,
         Command::Log(args) => log::run(args, target, output).await,
         Command::Topology(args) => topology::run(args, target, output).await,

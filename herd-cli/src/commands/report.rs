@@ -47,7 +47,7 @@ pub(super) fn parse(id: &str, coordinates: &str, time: Option<&str>) -> Result<R
     let mut wrong = Violations::default();
     let mut request = v1::ReportRequest { client_id: id.into(), ..Default::default() };
     match Coordinates::parse(coordinates) {
-        Ok(Coordinates::Iso6709(text)) => request.position_text = text,
+        Ok(Coordinates::Iso6709(text)) => request.position_text = text.into(),
         Ok(Coordinates::Degrees(position)) => request.position = Some(position.into()),
         Err(error @ CoordinatesError::Form(_)) => wrong.add("position", error),
         Err(error @ CoordinatesError::Range { rule, .. }) => {
@@ -57,7 +57,7 @@ pub(super) fn parse(id: &str, coordinates: &str, time: Option<&str>) -> Result<R
     }
     match time.map(|text| Moment::parse(text, SystemTime::now())) {
         None => {}
-        Some(Ok(Moment::Posix(text))) => request.time_text = text,
+        Some(Ok(Moment::Posix(text))) => request.time_text = text.into(),
         Some(Ok(Moment::At(time))) => request.time = Some(time.into()),
         Some(Err(error)) => wrong.add("time", error),
     }

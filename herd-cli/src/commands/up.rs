@@ -1,20 +1,23 @@
 //! The herd in one process.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use herd_edge::raise_file_limit;
-use herd_gateway::{Gateway, Upstream};
+use herd_gateway::{Answer as NodeAnswer, EmbeddedNode, Gateway, Upstream};
 use herd_node::places::Places;
+use herd_node::service::EmbeddedService;
 use herd_node::telemetry::{self, LogSettings};
 use herd_node::{Config, Drained, Node, at_hangups, terminated};
-use herd_proto::NodeName;
 use herd_proto::topology::{NodeEntry, Problems};
+use herd_proto::{NodeName, Report, v1};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -169,9 +172,16 @@ impl Herd {
         let stop = CancellationToken::new();
         let (mut addresses, mut admin, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let (mut nodes, mut ports) = (JoinSet::new(), Vec::new());
+        let mut embedded = BTreeMap::new();
         for config in plan.nodes {
             let name = config.name.clone();
+            // Where callers need tokens, the gateway is a caller like any other.
+            let open = config.tokens.is_none();
             let node = Node::start(config).await.with_context(|| format!("node {name}"))?;
+            if open {
+                let own = Arc::new(InThisProcess(node.embedded().clone()));
+                embedded.insert(name.clone(), own as Arc<dyn EmbeddedNode>);
+            }
             addresses.push((name, node.address()));
             admin.push(node.admin_address());
             ports.push(node.stop_listening());
@@ -185,7 +195,7 @@ impl Herd {
                 upstream.address = local(*address).to_string();
             }
         }
-        let gateway = Gateway::start(gateway).await?;
+        let gateway = Gateway::start_with(gateway, &embedded).await?;
         Ok(Self { addresses, admin, nodes, stop, ports, places, gateway })
     }
 
@@ -225,6 +235,28 @@ impl Herd {
             friends: friends(target, name),
         });
         Started { nodes: nodes.collect() }
+    }
+}
+
+/// A node that the gateway asks without a connection.
+#[derive(Debug)]
+struct InThisProcess(EmbeddedService);
+
+impl EmbeddedNode for InThisProcess {
+    fn report<'a>(&'a self, reports: &'a [Report]) -> NodeAnswer<'a, v1::ReportStreamResponse> {
+        Box::pin(self.0.report(reports))
+    }
+
+    fn search(
+        &self,
+        request: v1::SearchRequest,
+        timeout: Duration,
+    ) -> NodeAnswer<'_, v1::SearchResponse> {
+        Box::pin(async move { self.0.search(&request, Some(timeout)).await })
+    }
+
+    fn get(&self, request: v1::GetRequest) -> NodeAnswer<'_, v1::GetResponse> {
+        Box::pin(async move { self.0.get(&request) })
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use herd_proto::{Difference, LocationRecord};
 
-use super::Iamat;
+use super::Echo;
 
 /// What stands before the copy of a line that was not understood or could not be served.
 pub const REFUSED: &[u8] = b"? ";
@@ -17,9 +17,12 @@ pub fn refused(out: &mut Vec<u8>, line: &[u8]) {
 }
 
 /// The AT line that answers a report, from the operands the client itself wrote.
-pub fn recorded(out: &mut Vec<u8>, origin: &str, difference: Difference, iamat: &Iamat) {
-    put(out, format_args!("AT {origin} {difference}"));
-    for operand in iamat.operands() {
+pub fn recorded(out: &mut Vec<u8>, origin: &str, difference: Difference, echo: &Echo) {
+    out.extend_from_slice(b"AT ");
+    out.extend_from_slice(origin.as_bytes());
+    out.push(b' ');
+    difference.put(out);
+    for operand in echo.operands() {
         out.push(b' ');
         out.extend_from_slice(operand);
     }
@@ -97,9 +100,9 @@ mod tests {
         else {
             panic!("not read");
         };
-        let difference = Timestamp::parse("100").unwrap().since(iamat.time);
+        let difference = Timestamp::parse("100").unwrap().since(iamat.echo.time);
         assert_eq!(
-            written(|out| recorded(out, "Bailey", difference, &iamat)),
+            written(|out| recorded(out, "Bailey", difference, &iamat.echo)),
             "AT Bailey -0.500000000 kiwi +012.50-0118 0100.5\n"
         );
     }

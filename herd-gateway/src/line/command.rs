@@ -1,7 +1,8 @@
+use std::ops::Range;
 use std::str;
 
 use bytes::Bytes;
-use herd_proto::{ClientId, MAX_RADIUS_METERS, MAX_RESULTS, Report, Timestamp, WHITE_SPACE};
+use herd_proto::{ClientId, MAX_RADIUS_METERS, MAX_RESULTS, Report, Timestamp, is_white_space};
 
 /// What one line asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,7 +10,7 @@ pub enum Command {
     /// Nothing but white space: not a command, and not answered.
     Blank,
     /// A client tells where it is.
-    Iamat(Box<Iamat>),
+    Iamat(Iamat),
     /// Somebody asks what is near a client.
     Whatsat(Whatsat),
     /// Anything else; answered by a copy.
@@ -21,9 +22,18 @@ pub enum Command {
 pub struct Iamat {
     /// What is reported.
     pub report: Report,
+    /// What its answer repeats.
+    pub echo: Echo,
+}
+
+/// What of an IAMAT line its answer repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Echo {
     /// The client's clock.
     pub time: Timestamp,
-    operands: [Bytes; 3],
+    line: Bytes,
+    /// Where the operands stand in the line.
+    operands: [Range<u32>; 3],
 }
 
 /// `WHATSAT <client> <radius> <bound>`, checked.
@@ -37,10 +47,15 @@ pub struct Whatsat {
     pub bound: u32,
 }
 
-impl Iamat {
+impl Echo {
+    /// The line.
+    pub fn line(&self) -> &Bytes {
+        &self.line
+    }
+
     /// The three operands, byte for byte as the client wrote them.
     pub fn operands(&self) -> [&[u8]; 3] {
-        [&self.operands[0], &self.operands[1], &self.operands[2]]
+        self.operands.each_ref().map(|at| &self.line[at.start as usize..at.end as usize])
     }
 }
 
@@ -48,28 +63,56 @@ impl Command {
     /// Reads a line, given without its line end. Words are separated by one or more of the six
     /// white-space bytes, which may also lead and trail.
     pub fn parse(line: &Bytes) -> Self {
-        let mut words =
-            line.split(|byte| WHITE_SPACE.contains(byte)).filter(|word| !word.is_empty());
+        let mut words = Words { line, at: 0 };
         let Some(verb) = words.next() else { return Self::Blank };
         let operands = [words.next(), words.next(), words.next(), words.next()];
         let [Some(first), Some(second), Some(third), None] = operands else {
             return Self::Invalid;
         };
-        let command = match verb {
+        let command = match &line[verb] {
             b"IAMAT" => iamat(line, [first, second, third]),
-            b"WHATSAT" => whatsat([first, second, third]),
+            b"WHATSAT" => whatsat([&line[first], &line[second], &line[third]]),
             _ => None,
         };
         command.unwrap_or(Self::Invalid)
     }
 }
 
-fn iamat(line: &Bytes, operands: [&[u8]; 3]) -> Option<Command> {
-    let [client, position, time] = texts(operands)?;
+/// Where the words of a line stand.
+struct Words<'a> {
+    line: &'a [u8],
+    at: usize,
+}
+
+impl Iterator for Words<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.pass(is_white_space);
+        let end = self.pass(|byte| !is_white_space(byte));
+        (start < end).then_some(start..end)
+    }
+}
+
+impl Words<'_> {
+    /// Passes over the bytes that are `wanted`; returns where the first other one stands.
+    fn pass(&mut self, wanted: impl Fn(u8) -> bool) -> usize {
+        while self.line.get(self.at).is_some_and(|byte| wanted(*byte)) {
+            self.at += 1;
+        }
+        self.at
+    }
+}
+
+fn iamat(line: &Bytes, operands: [Range<usize>; 3]) -> Option<Command> {
+    // Words are whole characters: white space is ASCII.
+    let text = str::from_utf8(line).ok()?;
+    let [client, position, time] = operands.each_ref().map(|at| &text[at.clone()]);
     let report = Report::from_operands(client, position, time).ok()?;
     let time = report.time?;
-    let operands = operands.map(|operand| line.slice_ref(operand));
-    Some(Command::Iamat(Box::new(Iamat { report, time, operands })))
+    let operands = operands.map(|at| at.start as u32..at.end as u32);
+    let echo = Echo { time, line: line.clone(), operands };
+    Some(Command::Iamat(Iamat { report, echo }))
 }
 
 fn whatsat(operands: [&[u8]; 3]) -> Option<Command> {
@@ -138,8 +181,8 @@ mod tests {
         let Command::Iamat(iamat) = parse(b" \tIAMAT\x0b caf\xc3\xa9\r+12-118\x0c0 ") else {
             panic!("not read");
         };
-        assert_eq!(iamat.operands(), [&b"caf\xc3\xa9"[..], b"+12-118", b"0"]);
-        assert_eq!(iamat.time, Timestamp::EPOCH);
+        assert_eq!(iamat.echo.operands(), [&b"caf\xc3\xa9"[..], b"+12-118", b"0"]);
+        assert_eq!(iamat.echo.time, Timestamp::EPOCH);
     }
 
     #[test]

@@ -129,8 +129,7 @@ impl Decoder {
     }
 
     fn line_end(&self) -> Option<usize> {
-        let fresh = &self.buffer[self.scanned..];
-        fresh.iter().position(|byte| *byte == b'\n').map(|at| self.scanned + at)
+        memchr::memchr(b'\n', &self.buffer[self.scanned..]).map(|at| self.scanned + at)
     }
 
     fn take_line(&mut self, end: usize) -> Bytes {

@@ -7,5 +7,5 @@ pub mod at;
 mod command;
 mod decoder;
 
-pub use command::{Command, Iamat, Whatsat};
+pub use command::{Command, Echo, Iamat, Whatsat};
 pub use decoder::{Decoder, MAX_COMMAND_BYTES, Piece};

@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use herd_proto::v1;
+use herd_proto::{NodeName, Report};
 use tokio::time;
 
-use super::{LinkError, NodeLink};
+use super::{EmbeddedLink, LinkError, NodeLink};
 use crate::line::Whatsat;
 use crate::translate::{Found, Recorded};
 
@@ -16,41 +16,80 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between two rounds of trying, a little more than links leave between two dials.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// One node that can be asked, over a connection or without one.
+#[derive(Debug, Clone)]
+pub(crate) enum Link {
+    Remote(Arc<NodeLink>),
+    Embedded(Arc<EmbeddedLink>),
+}
+
+impl Link {
+    async fn report(&self, reports: &[Report], line_bytes: usize) -> Result<Recorded, LinkError> {
+        match self {
+            Self::Remote(node) => node.report(reports, line_bytes).await,
+            Self::Embedded(node) => node.report(reports).await,
+        }
+    }
+
+    async fn search(&self, query: &Whatsat) -> Result<Found, LinkError> {
+        match self {
+            Self::Remote(node) => node.search(query).await,
+            Self::Embedded(node) => node.search(query).await,
+        }
+    }
+
+    /// The node's name.
+    pub(crate) fn name(&self) -> &NodeName {
+        match self {
+            Self::Remote(node) => node.name(),
+            Self::Embedded(node) => node.name(),
+        }
+    }
+
+    /// Whether the node answered last. One in this process ends only with it.
+    pub(crate) fn is_up(&self) -> bool {
+        match self {
+            Self::Remote(node) => node.is_up(),
+            Self::Embedded(_) => true,
+        }
+    }
+
+    /// Whether there was a connection until at most this long ago.
+    fn was_lost_within(&self, time: Duration) -> bool {
+        match self {
+            Self::Remote(node) => node.was_lost_within(time),
+            Self::Embedded(_) => false,
+        }
+    }
+}
+
 /// The nodes that may answer for one text port.
 ///
 /// One node serves all until it fails; so a client that reports and then asks finds what it
 /// reported, without waiting for nodes to tell each other.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    links: Vec<Arc<NodeLink>>,
+    links: Vec<Link>,
     favourite: AtomicUsize,
     patience: Duration,
 }
 
 impl Choice {
     /// This node and no other.
-    pub(crate) fn only(link: Arc<NodeLink>) -> Self {
+    pub(crate) fn only(link: Link) -> Self {
         Self { links: vec![link], favourite: AtomicUsize::new(0), patience: Duration::ZERO }
     }
 
     /// Any of these nodes.
-    pub(crate) fn any(links: Vec<Arc<NodeLink>>) -> Self {
+    pub(crate) fn any(links: Vec<Link>) -> Self {
         Self { links, favourite: AtomicUsize::new(0), patience: PATIENCE }
     }
 
     /// Has reports with lines of `line_bytes` together recorded by the first node that takes
-    /// them. Repeating a report changes nothing, so they may be tried again elsewhere; `reports`
-    /// makes them anew each time. `None` if no node answered.
-    pub(crate) async fn report(
-        &self,
-        reports: impl Fn() -> Vec<v1::ReportRequest>,
-        line_bytes: usize,
-    ) -> Option<Recorded> {
-        self.first_answer(|link| {
-            let reports = reports();
-            async move { link.report(reports, line_bytes).await }
-        })
-        .await
+    /// them. Repeating a report changes nothing, so they may be tried again elsewhere. `None` if no
+    /// node answered.
+    pub(crate) async fn report(&self, reports: &[Report], line_bytes: usize) -> Option<Recorded> {
+        self.first_answer(|link| async move { link.report(reports, line_bytes).await }).await
     }
 
     /// Asks what is near a client. `None` if no node answered.
@@ -60,7 +99,7 @@ impl Choice {
 
     /// The answer of the first node that gives one. A node that was there a moment ago may have left
     /// others behind its name: then all are asked again, for as long as that may take to show.
-    async fn first_answer<T, F>(&self, ask: impl Fn(Arc<NodeLink>) -> F) -> Option<T>
+    async fn first_answer<T, F>(&self, ask: impl Fn(Link) -> F) -> Option<T>
     where
         F: Future<Output = Result<T, LinkError>>,
     {
@@ -77,16 +116,16 @@ impl Choice {
         }
     }
 
-    async fn one_round<T, F>(&self, ask: impl Fn(Arc<NodeLink>) -> F) -> Option<T>
+    async fn one_round<T, F>(&self, ask: impl Fn(Link) -> F) -> Option<T>
     where
         F: Future<Output = Result<T, LinkError>>,
     {
         for index in self.order() {
             let link = &self.links[index];
-            let mut answer = ask(Arc::clone(link)).await;
+            let mut answer = ask(link.clone()).await;
             if matches!(answer, Err(LinkError::Broken)) {
                 // The node may have restarted under an idle connection: it gets one more try.
-                answer = ask(Arc::clone(link)).await;
+                answer = ask(link.clone()).await;
             }
             if let Ok(answer) = answer {
                 self.favourite.store(index, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use herd_edge::Bearer;
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::places_client::PlacesClient;
-use herd_proto::{LocationRecord, MAX_MESSAGE_BYTES, NodeName, v1};
+use herd_proto::{MAX_MESSAGE_BYTES, NodeName, Report, v1};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, Instant};
@@ -17,16 +17,9 @@ use super::LinkError;
 use super::endpoint::{CONNECT_TIMEOUT, Way};
 use super::link_task::{LinkState, LinkTask};
 use super::queue::{self, Chunk};
+use super::search::{Calls, search};
 use crate::line::Whatsat;
-use crate::translate::{self, CallFailure, Found, Recorded};
-
-/// How long a report may take from the node that answered it to all others. Whoever asks another
-/// node at once about a client that has just reported for the first time is asked to wait this
-/// long before being told that nobody knows it.
-const FLOOD_TIME: Duration = Duration::from_millis(15);
-
-/// Longest wait for the location alone, after the places have failed; it is one look-up.
-const GET_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::translate::{Found, Recorded};
 
 /// One node, as connections see it.
 ///
@@ -118,7 +111,7 @@ impl NodeLink {
     /// Dropping the future stops the waiting; the reports may still be recorded.
     pub(super) async fn report(
         &self,
-        reports: Vec<v1::ReportRequest>,
+        reports: &[Report],
         line_bytes: usize,
     ) -> Result<Recorded, LinkError> {
         if self.state.is_silent() {
@@ -126,7 +119,7 @@ impl NodeLink {
         }
         let (reply, answer) = oneshot::channel();
         let exchange = async {
-            let chunk = Chunk { reports, line_bytes, reply };
+            let chunk = Chunk::new(reports, line_bytes, reply);
             self.queue.send(chunk).await.map_err(|_| LinkError::Unreachable)?;
             answer.await.unwrap_or(Err(LinkError::Broken))
         };
@@ -136,8 +129,7 @@ impl NodeLink {
             .unwrap_or(Err(LinkError::Silent))
     }
 
-    /// Asks what is near a client. When the node knows the client and only its places provider
-    /// failed, the answer says so in the provider's form.
+    /// Asks what is near a client.
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call.
@@ -145,46 +137,34 @@ impl NodeLink {
         if self.state.is_silent() {
             return Err(LinkError::Unreachable);
         }
+        search(self, query, self.search_timeout).await
+    }
+}
+
+impl Calls for NodeLink {
+    async fn search(
+        &self,
+        request: v1::SearchRequest,
+        timeout: Duration,
+    ) -> Result<v1::SearchResponse, Status> {
         let mut places = PlacesClient::new(self.calls.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let mut ask = async || {
-            let request = within(self.search_timeout, translate::search_request(query));
-            let asked = Instant::now();
-            let answer = bounded(self.search_timeout, places.search(request)).await;
-            self.search_seconds.observe(asked.elapsed().as_secs_f64());
-            answer
-        };
-        let mut answer = ask().await;
-        if matches!(answer, Err(CallFailure::Refused)) {
-            time::sleep(FLOOD_TIME).await;
-            answer = ask().await;
-        }
-        let failure = match answer {
-            Ok(response) => return Ok(Found::from_response(response)),
-            Err(failure) => failure,
-        };
-        match failure {
-            CallFailure::Lost => Err(LinkError::Broken),
-            CallFailure::Refused => Ok(Found::Nothing),
-            CallFailure::Places(failure) => match self.get(query).await? {
-                Some(location) => Ok(Found::Places(Box::new(location), failure.json())),
-                None => Ok(Found::Nothing),
-            },
-        }
+        let asked = Instant::now();
+        let answer = places.search(within(timeout, request)).await;
+        self.search_seconds.observe(asked.elapsed().as_secs_f64());
+        answer.map(Response::into_inner)
     }
 
-    async fn get(&self, query: &Whatsat) -> Result<Option<LocationRecord>, LinkError> {
+    async fn get(
+        &self,
+        request: v1::GetRequest,
+        timeout: Duration,
+    ) -> Result<v1::GetResponse, Status> {
         let mut locations = LocationsClient::new(self.calls.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let request = v1::GetRequest { client_id: query.client.as_str().into() };
-        match bounded(GET_TIMEOUT, locations.get(within(GET_TIMEOUT, request))).await {
-            Ok(response) => Ok(response.location.and_then(|location| location.try_into().ok())),
-            Err(CallFailure::Refused) => Ok(None),
-            Err(CallFailure::Lost) => Err(LinkError::Broken),
-            Err(CallFailure::Places(_)) => Err(LinkError::Silent),
-        }
+        locations.get(within(timeout, request)).await.map(Response::into_inner)
     }
 }
 
@@ -193,16 +173,4 @@ fn within<T>(deadline: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(deadline);
     request
-}
-
-/// The deadline in the request begins when there is a connection; this one covers dialling.
-async fn bounded<T>(
-    deadline: Duration,
-    call: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, CallFailure> {
-    match time::timeout(deadline + CONNECT_TIMEOUT, call).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(CallFailure::from(&status)),
-        Err(_) => Err(CallFailure::Lost),
-    }
 }

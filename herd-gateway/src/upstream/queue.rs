@@ -2,7 +2,7 @@
 
 use std::future;
 
-use herd_proto::{MAX_MESSAGE_BYTES, v1};
+use herd_proto::{EncodedReports, MAX_MESSAGE_BYTES, Report};
 use tokio::sync::{mpsc, oneshot};
 
 use super::LinkError;
@@ -20,15 +20,28 @@ const MESSAGE_LINE_BYTES_MAX: usize = MAX_MESSAGE_BYTES / 4;
 /// full waits, and with it only its own client.
 const QUEUE_CHUNKS: usize = 1024;
 
-/// Some reports of one connection, in order.
+/// Some reports of one connection, in order and in the form of the wire.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    /// The reports, 1 to [`MESSAGE_REPORTS_MAX`].
-    pub(super) reports: Vec<v1::ReportRequest>,
+    encoded: EncodedReports,
+    /// How many they are, 1 to [`MESSAGE_REPORTS_MAX`].
+    reports: usize,
     /// Length of the lines they come from.
-    pub(super) line_bytes: usize,
+    line_bytes: usize,
     /// Who waits.
-    pub(super) reply: Reply,
+    reply: Reply,
+}
+
+impl Chunk {
+    pub(super) fn new(reports: &[Report], line_bytes: usize, reply: Reply) -> Self {
+        let mut encoded = EncodedReports::default();
+        // A report is seldom longer than its line: no text is copied twice.
+        encoded.reserve(line_bytes);
+        for report in reports {
+            encoded.push(report);
+        }
+        Self { encoded, reports: reports.len(), line_bytes, reply }
+    }
 }
 
 /// Where a chunk's answer goes. The asker may have given up; then nobody listens.
@@ -49,7 +62,7 @@ pub(super) struct Queue {
 /// Chunks merged into one message.
 #[derive(Debug)]
 pub(super) struct Message {
-    pub(super) reports: Vec<v1::ReportRequest>,
+    pub(super) encoded: EncodedReports,
     /// Size and asker of each chunk.
     pub(super) askers: Vec<(usize, Reply)>,
 }
@@ -71,22 +84,19 @@ impl Queue {
 
     /// Merges the chunks that are here now, without waiting for more. Chunks are never split.
     pub(super) fn next_message(&mut self) -> Option<Message> {
-        let first = self.take_head()?;
-        let mut line_bytes = first.line_bytes;
-        let mut askers = vec![(first.reports.len(), first.reply)];
-        let mut reports = first.reports;
+        let Chunk { mut encoded, mut reports, mut line_bytes, reply } = self.take_head()?;
+        let mut askers = vec![(reports, reply)];
         while let Some(chunk) = self.take_head() {
             line_bytes += chunk.line_bytes;
-            if reports.len() + chunk.reports.len() > MESSAGE_REPORTS_MAX
-                || line_bytes > MESSAGE_LINE_BYTES_MAX
-            {
+            reports += chunk.reports;
+            if reports > MESSAGE_REPORTS_MAX || line_bytes > MESSAGE_LINE_BYTES_MAX {
                 self.head = Some(chunk);
                 break;
             }
-            askers.push((chunk.reports.len(), chunk.reply));
-            reports.extend(chunk.reports);
+            encoded.append(&chunk.encoded);
+            askers.push((chunk.reports, chunk.reply));
         }
-        Some(Message { reports, askers })
+        Some(Message { encoded, askers })
     }
 
     /// Tells everyone who waits now that there will be no answer.
@@ -106,8 +116,8 @@ mod tests {
     use super::*;
 
     fn chunk(reports: usize, line_bytes: usize) -> Chunk {
-        let reports = vec![v1::ReportRequest::default(); reports];
-        Chunk { reports, line_bytes, reply: oneshot::channel().0 }
+        let encoded = EncodedReports::default();
+        Chunk { encoded, reports, line_bytes, reply: oneshot::channel().0 }
     }
 
     fn sizes(queue: &mut Queue) -> Vec<Vec<usize>> {

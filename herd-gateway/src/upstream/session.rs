@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use herd_proto::v1::locations_client::LocationsClient;
-use herd_proto::{MAX_MESSAGE_BYTES, v1};
+use herd_proto::{EncodedReports, MAX_MESSAGE_BYTES, v1};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Status, Streaming};
+use tonic_prost::ProstCodec;
 
 use super::LinkError;
 use super::endpoint::{CONNECT_TIMEOUT, Way};
@@ -28,7 +31,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The stream, and what is under way on it.
 #[derive(Debug)]
 pub(super) struct Session {
-    outbound: mpsc::Sender<v1::ReportStreamRequest>,
+    outbound: mpsc::Sender<EncodedReports>,
     responses: Streaming<v1::ReportStreamResponse>,
     in_flight: VecDeque<InFlight>,
     answer_timeout: Duration,
@@ -57,14 +60,18 @@ impl Session {
             }
             Err(_) => return Err(silent("no connection")),
         };
-        let mut client = LocationsClient::with_interceptor(channel, way.bearer.clone())
+        // The generated client would take reports in no other form than one by one.
+        let mut client = Grpc::new(InterceptedService::new(channel, way.bearer.clone()))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let (outbound, requests) = mpsc::channel(MESSAGES_IN_FLIGHT_MAX);
         // An empty list of reports is answered by an empty response: that is the probe.
-        let _ = outbound.try_send(v1::ReportStreamRequest::default());
+        let _ = outbound.try_send(EncodedReports::default());
         let opening = async {
-            let stream = client.report_stream(ReceiverStream::new(requests)).await?;
+            client.ready().await.map_err(|error| Status::from_error(error.into()))?;
+            let requests = Request::new(ReceiverStream::new(requests));
+            let path = PathAndQuery::from_static(EncodedReports::METHOD);
+            let stream = client.streaming(requests, path, ProstCodec::default()).await?;
             let mut responses = stream.into_inner();
             let first = responses.message().await?;
             Ok::<_, Status>(first.map(|_| responses))
@@ -113,10 +120,10 @@ impl Session {
         }
     }
 
-    fn send(&mut self, Message { reports, askers }: Message) {
+    fn send(&mut self, Message { encoded, askers }: Message) {
         // What is unanswered includes what is in the channel, so there is room. If the stream
         // has ended, the next look at the responses says so and fails this message, too.
-        let _ = self.outbound.try_send(v1::ReportStreamRequest { reports });
+        let _ = self.outbound.try_send(encoded);
         self.in_flight.push_back(InFlight { sent: Instant::now(), askers });
     }
 

@@ -99,7 +99,7 @@ impl Script {
             memory.messages.push(request.reports.len());
         }
         for (index, report) in request.reports.iter().enumerate() {
-            memory.reported.push(report.client_id.clone());
+            memory.reported.push(report.client_id.to_string());
             if report.client_id.starts_with("refused") {
                 failures.push(v1::ReportFailure { index: index as u32, ..Default::default() });
                 continue;
@@ -109,7 +109,7 @@ impl Script {
                 receive_time,
                 0,
             );
-            memory.locations.insert(report.client_id.clone(), record);
+            memory.locations.insert(report.client_id.to_string(), record);
         }
         v1::ReportStreamResponse {
             receive_time: Some(receive_time.into()),

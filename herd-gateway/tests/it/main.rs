@@ -6,6 +6,7 @@ mod admin;
 mod batching;
 mod doors;
 mod drain;
+mod embedded;
 mod fake_node;
 mod framing;
 mod limits;

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 
 use herd_proto::Position;
 
+use super::chunks::Chunks;
 use super::table::Slot;
 
 /// Depth of the cells below the square that holds the whole Earth.
@@ -40,15 +41,15 @@ pub struct Cells {
     /// The first slot of each cell that has one, by key.
     first: BTreeMap<u32, Slot>,
     /// The slots before and after each slot in its cell; of a slot in none, anything.
-    links: Vec<(Slot, Slot)>,
+    links: Chunks<(Slot, Slot)>,
 }
 
 impl Cells {
     /// Adds a slot that is in no cell.
     pub fn insert(&mut self, slot: Slot, at: Position) {
         let index = slot as usize;
-        if index >= self.links.len() {
-            self.links.resize(index + 1, (NONE, NONE));
+        while index >= self.links.len() {
+            self.links.push((NONE, NONE));
         }
         let after = self.first.insert(key_of(at), slot).unwrap_or(NONE);
         self.links[index] = (NONE, after);

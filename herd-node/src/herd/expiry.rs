@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use herd_proto::{LocationRecord, Timestamp};
 
+use super::chunks::Chunks;
 use super::table::Slot;
 
 /// How far the clocks of two nodes may be apart before a record that one of them sends is taken
@@ -88,7 +89,7 @@ const NEVER: Minute = Minute::MAX;
 #[derive(Debug, Default)]
 pub struct Wheel {
     first: BTreeMap<Minute, Slot>,
-    places: Vec<Place>,
+    places: Chunks<Place>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,9 +103,8 @@ impl Wheel {
     /// Sees to it that the slot is looked at no later than at `minute`.
     pub fn file(&mut self, slot: Slot, minute: Minute) {
         let index = slot as usize;
-        if index >= self.places.len() {
-            let nowhere = Place { minute: NEVER, before: NONE, after: NONE };
-            self.places.resize(index + 1, nowhere);
+        while index >= self.places.len() {
+            self.places.push(Place { minute: NEVER, before: NONE, after: NONE });
         }
         if self.places[index].minute <= minute {
             return;

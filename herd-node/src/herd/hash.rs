@@ -2,7 +2,7 @@
 
 use std::hash::Hasher as _;
 
-use herd_proto::{ClientId, LocationRecord, Record};
+use herd_proto::{ClientId, LocationRecord};
 use siphasher::sip::SipHasher13;
 
 /// Hashes records with the herd's key.
@@ -41,7 +41,7 @@ impl RecordHasher {
     /// The record's share of the sums.
     pub fn hash(&mut self, record: &LocationRecord) -> u64 {
         self.buffer.clear();
-        prost::Message::encode_raw(&Record::from(record), &mut self.buffer);
+        record.put_wire(&mut self.buffer);
         let mut hasher = SipHasher13::new_with_key(&self.key);
         hasher.write(&self.buffer);
         hasher.finish()

@@ -2,6 +2,7 @@
 
 use herd_proto::Timestamp;
 
+use super::chunks::Chunks;
 use super::state::ConsumerId;
 use super::table::Slot;
 
@@ -17,7 +18,7 @@ const PLACES: u32 = (1 << (SOURCE_BITS - GENERATION_BITS)) - 1;
 
 /// When the record in each slot was learnt.
 #[derive(Debug, Default)]
-pub struct History(Vec<Entry>);
+pub struct History(Chunks<Entry>);
 
 /// One record's: all zero where it was there when the node started.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,8 +44,8 @@ impl History {
     /// client.
     pub fn note(&mut self, slot: Slot, change: u64, at: Timestamp, from: Option<ConsumerId>) {
         let index = slot as usize;
-        if index >= self.0.len() {
-            self.0.resize(index + 1, Entry::default());
+        while index >= self.0.len() {
+            self.0.push(Entry::default());
         }
         let source = Source::of(from);
         let change = change << SOURCE_BITS | u64::from(source.0);

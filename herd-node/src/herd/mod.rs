@@ -5,7 +5,7 @@
 //! production and, thousands of times a second, in the simulator.
 //!
 //! - [`order`]: which of two records of one client wins
-//! - [`table`]: the newest record of each client, in dense slots
+//! - [`table`]: the newest record of each client, in dense slots; `chunks`
 //! - [`cells`]: which clients are in which cell of the Earth; [`near`]: who is near a point
 //! - [`tree`]: sums over all records, by which two nodes agree or find what differs; [`hash`]
 //! - [`expiry`]: when the time of a record is over
@@ -21,6 +21,7 @@
 
 mod bits;
 pub mod cells;
+mod chunks;
 pub mod expiry;
 pub mod hash;
 pub mod history;

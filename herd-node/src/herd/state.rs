@@ -145,6 +145,14 @@ pub struct State {
     peer_watcher: Option<Token>,
 }
 
+/// What was found of a client.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Found {
+    slot: Option<Slot>,
+    /// How many records had expired by then: each may have given its slot away.
+    expired: u64,
+}
+
 /// Where a consumer is, or was.
 #[derive(Debug, Default)]
 struct Place {
@@ -236,16 +244,52 @@ impl State {
     /// value: one wrong clock must not shut out later, right ones. A client too many, or one that
     /// reports too often.
     pub fn report(&mut self, now: Now, report: Report) -> Result<(LocationRecord, bool), NotTaken> {
+        let slot = self.table.find(&report.client);
+        self.admit(now, &report, slot)?;
+        let record = self.record_of(now, report, slot);
+        let newer = self.take(record.clone(), slot);
+        Ok((record, newer))
+    }
+
+    /// Looks for some clients at once. Each look waits for memory, and so the waits overlap.
+    pub fn find_all<'a>(&self, clients: impl Iterator<Item = Option<&'a ClientId>>) -> Vec<Found> {
+        let find = |client: Option<&ClientId>| client.and_then(|client| self.table.find(client));
+        clients.map(|client| Found { slot: find(client), expired: self.expired }).collect()
+    }
+
+    /// As [`State::report`], for who needs to know no more than whether it is the newest. `found`
+    /// is what [`State::find_all`] found of the client a moment ago.
+    ///
+    /// # Errors
+    /// As [`State::report`].
+    pub fn apply(&mut self, now: Now, report: Report, found: Found) -> Result<bool, NotTaken> {
+        // Other reports may have moved things since.
+        let stands = |slot: &Slot| self.table.record(*slot).client == report.client;
+        let known = found.slot.filter(|_| found.expired == self.expired).filter(stands);
+        let slot = known.or_else(|| self.table.find(&report.client));
+        self.admit(now, &report, slot)?;
+        let record = self.record_of(now, report, slot);
+        Ok(self.take(record, slot))
+    }
+
+    /// Checks a report's time, and the limits of its client, which stands in `slot` if it is known.
+    fn admit(&mut self, now: Now, report: &Report, slot: Option<Slot>) -> Result<(), NotTaken> {
         self.tell_time(now);
-        let checked = self.check_future(now, &report).map_err(NotTaken::Invalid);
-        let known = checked.and_then(|()| self.check_limits(now, &report));
-        let known = known.inspect_err(|_| self.reports.refused += 1)?;
-        let generation = known.map_or(0, |slot| self.table.record(slot).generation);
-        let record = report.into_record(self.identity.name.clone(), now.wall, generation);
-        let newer = matches!(self.merge(record.clone(), None), Merged::Newer(_));
+        let checked = self.check_future(now, report).map_err(NotTaken::Invalid);
+        let checked = checked.and_then(|()| self.check_limits(now, slot));
+        checked.inspect_err(|_| self.reports.refused += 1)
+    }
+
+    fn record_of(&self, now: Now, report: Report, slot: Option<Slot>) -> LocationRecord {
+        let generation = slot.map_or(0, |slot| self.table.record(slot).generation);
+        report.into_record(self.identity.name.clone(), now.wall, generation)
+    }
+
+    fn take(&mut self, record: LocationRecord, slot: Option<Slot>) -> bool {
+        let newer = matches!(self.merge_at(slot, record, None), Merged::Newer(_));
         self.reports.taken += 1;
         self.reports.applied += u64::from(newer);
-        Ok((record, newer))
+        newer
     }
 
     /// How long it took from the node that took a report to this one, for the records of peers that
@@ -265,17 +309,16 @@ impl State {
         self.reports.refused += 1;
     }
 
-    /// The client's slot, if it is known and may report, or is new and may come.
-    fn check_limits(&mut self, now: Now, report: &Report) -> Result<Option<Slot>, NotTaken> {
-        let known = self.table.find(&report.client);
-        match known {
+    /// Whether a client that stands in `slot` may report, or one that is new may come.
+    fn check_limits(&mut self, now: Now, slot: Option<Slot>) -> Result<(), NotTaken> {
+        match slot {
             Some(slot) => {
                 let pace = self.pace.as_mut();
                 let allowed = pace.is_none_or(|pace| pace.allows(slot, now.monotonic));
-                allowed.then_some(known).ok_or(NotTaken::TooOften)
+                allowed.then_some(()).ok_or(NotTaken::TooOften)
             }
             None if self.table.len() >= self.max_clients => Err(NotTaken::TableFull),
-            None => Ok(None),
+            None => Ok(()),
         }
     }
 
@@ -302,11 +345,26 @@ impl State {
     /// Keeps the greater of a record and what is known, and marks a change for every consumer but
     /// `from`, who evidently knows. Records of peers come through [`State::accept`].
     pub fn merge(&mut self, record: LocationRecord, from: Option<ConsumerId>) -> Merged {
-        self.make_way(&record.client);
-        let merged = self.table.merge(record);
+        let slot = self.table.find(&record.client);
+        self.merge_at(slot, record, from)
+    }
+
+    /// As [`State::merge`], where it is known already where the client stands.
+    fn merge_at(
+        &mut self,
+        slot: Option<Slot>,
+        record: LocationRecord,
+        from: Option<ConsumerId>,
+    ) -> Merged {
+        let slot = slot.filter(|slot| !self.makes_way(*slot));
+        let due = slot.and_then(|slot| self.due(slot));
+        let merged = self.table.merge_at(slot, record);
         match merged {
             Merged::Newer(slot) => {
-                self.file(slot);
+                // What is filed already is looked at no later than its record's end was.
+                if due.is_none() || self.due(slot) < due {
+                    self.file(slot);
+                }
                 self.changes += 1;
                 self.history.note(slot, self.changes, self.clock, from);
                 self.mark(slot, from);

@@ -6,6 +6,7 @@
 //! depth 4: 65,536 leaves, some fifteen clients each at a million, and a look at all 16 sums of the
 //! four branches above one leaf is 512 bytes.
 
+use super::chunks::Chunks;
 use super::table::Slot;
 
 /// Depth of the leaves.
@@ -30,7 +31,7 @@ pub struct Tree {
     /// The first slot of each leaf.
     first: Box<[Slot]>,
     /// The slot after each slot, in the same leaf; [`VACANT`] for a slot in none.
-    next: Vec<Slot>,
+    next: Chunks<Slot>,
 }
 
 impl Default for Tree {
@@ -39,7 +40,7 @@ impl Default for Tree {
         Self {
             sums: (0..=DEPTH).map(level).collect(),
             first: vec![NONE; LEAVES].into_boxed_slice(),
-            next: Vec::new(),
+            next: Chunks::default(),
         }
     }
 }

@@ -91,7 +91,9 @@ pub async fn pump(
                 // The permit goes back at once: what to send is decided when it is sent.
                 drop(permit);
             }
-            () = waker.woken(), if has_room => {}
+            // Whoever woke the link may be about to answer a client, which goes first: a batch to
+            // a friend takes longer to write than an answer.
+            () = waker.woken(), if has_room => tokio::task::yield_now().await,
             () = sleep_until(shared.deadline(link.next_tick(has_room))) => {
                 link.with(Link::tick);
             }

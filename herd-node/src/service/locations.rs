@@ -101,19 +101,7 @@ impl Locations for LocationsService {
         &self,
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::GetResponse>, Status> {
-        let client = ClientId::parse(&request.get_ref().client_id)
-            .map_err(|error| invalid_argument(&Violations::one("client_id", error)))?;
-        let answer = self.shared().with(|state, now| {
-            let location = state.location(&client)?;
-            self.ages.note(location, now.wall);
-            let learnt = state.learnt(&client);
-            Some(v1::GetResponse {
-                location: Some(location.into()),
-                applied_time: learnt.map(|(at, _)| at.into()),
-                applied_from: learnt.and_then(|(_, from)| from).unwrap_or_default().into(),
-            })
-        });
-        answer.map(Response::new).ok_or_else(|| unknown_client(&client))
+        get(self.shared(), &self.ages, request.get_ref()).map(Response::new)
     }
 
     async fn near(
@@ -160,4 +148,25 @@ impl Locations for LocationsService {
         let changes = self.watchers.watch(self.shared(), request.get_ref(), self.stop.clone())?;
         Ok(Response::new(changes))
     }
+}
+
+/// Tells where a client of `shared` is.
+pub(super) fn get(
+    shared: &Shared,
+    ages: &Ages,
+    request: &v1::GetRequest,
+) -> Result<v1::GetResponse, Status> {
+    let client = ClientId::parse(&request.client_id)
+        .map_err(|error| invalid_argument(&Violations::one("client_id", error)))?;
+    let answer = shared.with(|state, now| {
+        let location = state.location(&client)?;
+        ages.note(location, now.wall);
+        let learnt = state.learnt(&client);
+        Some(v1::GetResponse {
+            location: Some(location.into()),
+            applied_time: learnt.map(|(at, _)| at.into()),
+            applied_from: learnt.and_then(|(_, from)| from).unwrap_or_default().into(),
+        })
+    });
+    answer.ok_or_else(|| unknown_client(&client))
 }

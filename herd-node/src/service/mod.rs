@@ -1,6 +1,7 @@
 //! The gRPC services, thin: they check requests, ask the state, and shape answers.
 
 mod ages;
+mod embedded;
 mod gossip;
 mod intake;
 mod locations;
@@ -13,6 +14,7 @@ mod watch;
 mod watch_request;
 
 pub(crate) use ages::Ages;
+pub use embedded::EmbeddedService;
 pub use gossip::GossipService;
 pub use intake::Intake;
 pub use locations::LocationsService;

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::herd::Now;
-use crate::herd::state::{NotTaken, State, WaitId};
+use crate::herd::state::{Found, NotTaken, State, WaitId};
 use crate::shared::{Shared, Waker};
 
 /// Longest wait for friends. One that is up acknowledges within milliseconds; one that is not may
@@ -47,6 +47,21 @@ impl Wanted {
         let taken = state.report(now, report)?;
         self.add(&taken.0.client, min_peers);
         Ok(taken)
+    }
+
+    /// As [`Wanted::report`], for who needs to know no more than whether it is the newest.
+    pub(super) fn apply(
+        &mut self,
+        state: &mut State,
+        now: Now,
+        report: Report,
+        found: Found,
+        min_peers: u32,
+    ) -> Result<bool, NotTaken> {
+        if min_peers > 0 {
+            return self.report(state, now, report, min_peers).map(|(_, newest)| newest);
+        }
+        state.apply(now, report, found)
     }
 
     /// Adds a client whose record of now `min_peers` friends must have applied.

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use herd_proto::v1::places_server;
 use herd_proto::{SearchQuery, invalid_argument, v1};
@@ -31,16 +32,27 @@ impl places_server::Places for PlacesService {
         request: Request<v1::SearchRequest>,
     ) -> Result<Response<v1::SearchResponse>, Status> {
         let deadline = time_left(request.metadata().as_ref());
-        let query = SearchQuery::from_request(request.get_ref())
-            .map_err(|violations| invalid_argument(&violations))?;
-        let location = self
-            .shared
-            .with(|state, now| {
-                let location = state.location(&query.client)?;
-                self.ages.note(location, now.wall);
-                Some(location.clone())
-            })
-            .ok_or_else(|| unknown_client(&query.client))?;
-        self.places.search(&location, &query, deadline).await.map(Response::new)
+        let (shared, ages) = (&self.shared, &self.ages);
+        search(shared, &self.places, ages, request.get_ref(), deadline).await.map(Response::new)
     }
+}
+
+/// Looks around a client of `shared` in `places`.
+pub(super) async fn search(
+    shared: &Shared,
+    places: &Places,
+    ages: &Ages,
+    request: &v1::SearchRequest,
+    time_left: Option<Duration>,
+) -> Result<v1::SearchResponse, Status> {
+    let query =
+        SearchQuery::from_request(request).map_err(|violations| invalid_argument(&violations))?;
+    let location = shared
+        .with(|state, now| {
+            let location = state.location(&query.client)?;
+            ages.note(location, now.wall);
+            Some(location.clone())
+        })
+        .ok_or_else(|| unknown_client(&query.client))?;
+    places.search(&location, &query, time_left).await
 }

@@ -95,13 +95,26 @@ fn answer(
         allowed.map_err(|error| Violations::one("client_id", error))
     };
     let reports: Vec<_> = request.reports.iter().map(checked).collect();
-    let min_peers = || request.reports.iter().map(|report| report.min_peers);
-    let mut wanted = Wanted::new(&intake.shared, min_peers().max().unwrap_or(0));
+    let min_peers = request.reports.iter().map(|report| report.min_peers);
+    let most = min_peers.clone().max().unwrap_or(0);
+    take(intake, reports.into_iter().zip(min_peers).collect(), most)
+}
+
+/// Takes checked reports, each with the `min_peers` that it asks for, `most` of them at most; the
+/// others count as refused.
+pub(super) fn take(
+    intake: &Intake,
+    reports: Vec<(Result<Report, Violations>, u32)>,
+    most: u32,
+) -> Result<(v1::ReportStreamResponse, u64, Option<Wait>), Status> {
+    let mut wanted = Wanted::new(&intake.shared, most);
     let (response, change, begun) = intake.shared.with(|state, now| {
         let (mut applied, mut failures, mut budget) = (0, Vec::new(), MAX_WORDS);
-        for (index, (report, min_peers)) in reports.into_iter().zip(min_peers()).enumerate() {
+        let sound = reports.iter().map(|(report, _)| report.as_ref().ok());
+        let found = state.find_all(sound.map(|report| report.map(|report| &report.client)));
+        for (index, ((report, min_peers), found)) in reports.into_iter().zip(found).enumerate() {
             let taken = match report {
-                Ok(report) => wanted.report(state, now, report, min_peers).map_err(|error| {
+                Ok(report) => wanted.apply(state, now, report, found, min_peers).map_err(|error| {
                     intake.count(&error);
                     match error {
                         NotTaken::Invalid(violations) => violations,
@@ -114,7 +127,7 @@ fn answer(
                 }
             };
             match taken {
-                Ok((_, newest)) => applied += u32::from(newest),
+                Ok(newest) => applied += u32::from(newest),
                 Err(violations) => failures.push(failure(index as u32, violations, &mut budget)),
             }
         }

@@ -51,7 +51,7 @@ async fn two_thousand_cancelled_calls_harm_neither_their_connection_nor_others()
 
 /// A request of some 60 bytes on the wire.
 fn small() -> ReportStreamRequest {
-    let padded = ReportRequest { client_id: "k".repeat(28), ..report("kiwi") };
+    let padded = ReportRequest { client_id: "k".repeat(28).into(), ..report("kiwi") };
     ReportStreamRequest { reports: vec![padded] }
 }
 

@@ -213,7 +213,7 @@ async fn messages_longer_than_is_set_are_refused_both_ways_and_counted() {
     let mut answers = client.report_stream(messages).await.unwrap().into_inner();
     while answers.message().await.unwrap().is_some() {}
     let mut other = report("y");
-    other.client_id = "y".repeat(1000);
+    other.client_id = "y".repeat(1000).into();
     client.report(other).await.unwrap();
     let all = WatchRequest { include_current: true, ..WatchRequest::default() };
     let mut changes = client.watch(all).await.unwrap().into_inner();

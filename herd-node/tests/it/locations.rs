@@ -70,7 +70,7 @@ async fn a_watcher_gets_the_present_first_and_then_each_change_once() {
     assert_eq!(first.locations[0].client_id, "kiwi");
     for time in 0..100 {
         let mut moved = report("plum");
-        moved.time_text = format!("170000{time:04}");
+        moved.time_text = format!("170000{time:04}").into();
         client.report(moved).await.unwrap();
     }
     let mut last = String::new();

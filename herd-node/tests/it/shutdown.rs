@@ -64,7 +64,7 @@ async fn a_peer_that_never_acknowledges_cannot_hold_up_the_stop_for_longer_than_
 #[tokio::test]
 async fn a_node_that_takes_over_can_listen_while_the_old_one_still_drains() {
     let local = tokio::task::LocalSet::new();
-    local.run_until(take_over()).await;
+    Box::pin(local.run_until(take_over())).await;
 }
 
 async fn take_over() {

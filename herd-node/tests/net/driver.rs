@@ -181,9 +181,9 @@ impl Driver {
         let (client, second) = (self.rng.random_range(0..12), self.rng.random_range(0..60));
         let latitude = self.rng.random_range(10..90);
         let request = ReportRequest {
-            client_id: format!("c{client}"),
-            position_text: format!("+{latitude}.5-118.25"),
-            time_text: format!("{}", 1_700_000_000 + second),
+            client_id: format!("c{client}").into(),
+            position_text: format!("+{latitude}.5-118.25").into(),
+            time_text: format!("{}", 1_700_000_000 + second).into(),
             ..ReportRequest::default()
         };
         let Ok(Some(location)) = timeout(PATIENCE, self.call(node, request)).await else {

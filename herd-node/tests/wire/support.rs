@@ -46,7 +46,7 @@ pub(crate) async fn report(node: &Node, client: &str, time: u32) {
     let request = ReportRequest {
         client_id: client.into(),
         position_text: "+12-118".into(),
-        time_text: time.to_string(),
+        time_text: time.to_string().into(),
         ..ReportRequest::default()
     };
     LocationsClient::new(channel(node).await).report(request).await.unwrap();

@@ -76,7 +76,7 @@ impl Attack {
             Self::Cancel => cancel(channel).await,
             Self::SmallMessages => small_messages(channel).await,
             Self::LongMessage => {
-                let long = ReportRequest { client_id: "x".repeat(LONG), ..report("") };
+                let long = ReportRequest { client_id: "x".repeat(LONG).into(), ..report("") };
                 refused(LocationsClient::new(channel).report(long).await, Code::OutOfRange)
             }
             Self::ZipBomb => zip_bomb(node).await,

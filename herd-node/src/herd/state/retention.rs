@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use herd_proto::{ClientId, LocationRecord, Timestamp};
+use herd_proto::{LocationRecord, Timestamp};
 
 use super::{ConsumerId, State};
 use crate::herd::Now;
@@ -119,13 +119,17 @@ impl State {
     }
 
     fn ends_within(&self, slot: Slot, now: Now, minutes: Minute) -> bool {
-        let end = self.lifetimes.map(|lifetimes| lifetimes.end(self.table.record(slot)));
-        end.is_some_and(|end| end <= minute_of(now.wall).saturating_add(minutes))
+        self.due(slot).is_some_and(|end| end <= minute_of(now.wall).saturating_add(minutes))
     }
 
     /// Whether a record's time is over, as of the last minute that this state was told.
     pub(super) fn is_over(&self, record: &LocationRecord) -> bool {
         self.lifetimes.is_some_and(|lifetimes| lifetimes.end(record) <= self.minute)
+    }
+
+    /// When the time of the record in a slot is over, where there are lifetimes.
+    pub(super) fn due(&self, slot: Slot) -> Option<Minute> {
+        self.lifetimes.map(|lifetimes| lifetimes.end(self.table.record(slot)))
     }
 
     /// Sees to it that a slot is looked at when its record's time is over.
@@ -137,15 +141,15 @@ impl State {
 
     /// Removes a client's record if its time is over and [`State::expire`] has not come to it
     /// yet: it must not win over a newer one that would win once it is gone.
-    pub(super) fn make_way(&mut self, client: &ClientId) {
+    pub(super) fn makes_way(&mut self, slot: Slot) -> bool {
         if self.wheel.next().is_none_or(|minute| minute > self.minute) {
-            return;
+            return false;
         }
-        if let Some(slot) = self.table.find(client)
-            && self.is_over(self.table.record(slot))
-        {
+        let over = self.is_over(self.table.record(slot));
+        if over {
             self.remove(slot);
         }
+        over
     }
 
     /// Removes the record in a slot and whatever was to be told of it. No consumer must find a
