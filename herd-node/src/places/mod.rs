@@ -160,7 +160,7 @@ impl Places {
         let notes = page.notes();
         Ok(v1::SearchResponse {
             location: Some(location.into()),
-            places: if query.places { page.places(count).to_vec() } else { Vec::new() },
+            places: if query.places { page.places(count) } else { Vec::new() },
             legacy_json: if query.legacy_json { page.text(count) } else { String::new() },
             status: page.status().into(),
             provider: provider.into(),

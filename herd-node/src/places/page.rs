@@ -1,5 +1,5 @@
-use std::borrow::Borrow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use herd_proto::{Position, v1};
 use serde::Deserialize;
@@ -9,21 +9,34 @@ use serde_json::value::RawValue;
 use super::classic;
 use super::fault::Fault;
 
-/// One answer in the form of Nearby Search (legacy), whole, with marks where it can be cut.
-///
-/// The text is never parsed and written again: numbers, order of keys and layout stay the
-/// provider's.
+/// One answer in the form of Nearby Search (legacy), which can be cut to fewer results.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Page {
     status: String,
     notes: Notes,
-    /// One for each result.
-    places: Vec<v1::Place>,
-    text: String,
-    /// Where each result stands in `text`.
-    results: Vec<Range<usize>>,
-    /// What stands between the brackets of the list of results.
-    list: Range<usize>,
+    body: Body,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Body {
+    /// A provider's text, with marks where it can be cut. It is never parsed and written again:
+    /// numbers, order of keys and layout stay the provider's.
+    Told {
+        text: String,
+        /// Where each result stands in `text`.
+        results: Vec<Range<usize>>,
+        /// What stands between the brackets of the list of results.
+        list: Range<usize>,
+        /// One for each result.
+        places: Vec<v1::Place>,
+    },
+    /// An answer of our own, joined when it is known how much of it is wanted.
+    Own {
+        /// What stands before the results.
+        head: String,
+        entries: Vec<Arc<Entry>>,
+        center: Position,
+    },
 }
 
 /// What an answer says beside its results.
@@ -86,62 +99,28 @@ impl Page {
             info_messages: read_texts(envelope.info_messages),
         };
         let status = envelope.status;
-        Ok(Self { status, notes, places, text, results, list })
+        Ok(Self { status, notes, body: Body::Told { text, results, list, places } })
     }
 
     /// Writes an answer of our own, in the [`classic`] layout. `results` are objects of Nearby
     /// Search (legacy); none at all is ZERO_RESULTS.
     pub(super) fn compose(notes: Notes, results: &[Value], center: Position) -> Self {
-        let entries: Vec<_> = results.iter().map(Entry::new).collect();
-        Self::assemble(notes, &entries, center)
+        let entries = results.iter().map(|result| Arc::new(Entry::new(result))).collect();
+        Self::assemble(notes, entries, center)
     }
 
     /// The same, of results that are written already.
-    pub(super) fn assemble<E: Borrow<Entry>>(notes: Notes, found: &[E], center: Position) -> Self {
-        let status = if found.is_empty() { "ZERO_RESULTS" } else { "OK" };
-        Self::write(status, None, notes, found, center)
+    pub(super) fn assemble(notes: Notes, entries: Vec<Arc<Entry>>, center: Position) -> Self {
+        let status = if entries.is_empty() { "ZERO_RESULTS" } else { "OK" };
+        let head = head(None, &notes);
+        Self { status: status.into(), notes, body: Body::Own { head, entries, center } }
     }
 
     /// Writes the answer of a provider that turns the question down, in Google's words.
     pub(super) fn refusal(status: &str, message: &str) -> Self {
-        let nowhere = Position::default();
-        Self::write::<Entry>(status, Some(message), Notes::default(), &[], nowhere)
-    }
-
-    fn write<E: Borrow<Entry>>(
-        status: &str,
-        error_message: Option<&str>,
-        notes: Notes,
-        found: &[E],
-        center: Position,
-    ) -> Self {
-        let mut text = String::from("{\n");
-        let mut member = |key: &str, value: Value| {
-            text.extend(["   \"", key, "\" : ", &classic::write(&value, 1), ",\n"]);
-        };
-        if let Some(message) = error_message {
-            member("error_message", message.into());
-        }
-        member("html_attributions", notes.attributions.clone().into());
-        if !notes.info_messages.is_empty() {
-            member("info_messages", notes.info_messages.clone().into());
-        }
-        text.push_str("   \"results\" : [");
-        let list_start = text.len();
-        let mut results = Vec::with_capacity(found.len());
-        for entry in found {
-            text.push_str(if results.is_empty() { "\n      " } else { ",\n      " });
-            let start = text.len();
-            text.push_str(&entry.borrow().text);
-            results.push(start..text.len());
-        }
-        if !results.is_empty() {
-            text.push_str("\n   ");
-        }
-        let list = list_start..text.len();
-        text.extend(["],\n   \"status\" : ", &Value::from(status).to_string(), "\n}"]);
-        let places = found.iter().map(|entry| entry.borrow().place(center)).collect();
-        Self { status: status.into(), notes, places, text, results, list }
+        let (notes, entries, center) = (Notes::default(), Vec::new(), Position::default());
+        let head = head(Some(message), &notes);
+        Self { status: status.into(), notes, body: Body::Own { head, entries, center } }
     }
 
     /// The outcome in Google's words.
@@ -151,7 +130,10 @@ impl Page {
 
     /// Whether there is at least one result.
     pub(super) fn has_results(&self) -> bool {
-        !self.results.is_empty()
+        match &self.body {
+            Body::Told { results, .. } => !results.is_empty(),
+            Body::Own { entries, .. } => !entries.is_empty(),
+        }
     }
 
     /// What it says beside its results.
@@ -161,34 +143,83 @@ impl Page {
 
     /// How many bytes it takes, about.
     pub(super) fn weight(&self) -> usize {
+        let text = match &self.body {
+            Body::Told { text, .. } => text.len(),
+            Body::Own { head, entries, .. } => {
+                head.len() + entries.iter().map(|entry| entry.text.len()).sum::<usize>()
+            }
+        };
         // The typed list says less than the text does.
-        2 * self.text.len() + size_of::<Self>()
+        2 * text + size_of::<Self>()
     }
 
     /// The first `count` places.
-    pub(super) fn places(&self, count: usize) -> &[v1::Place] {
-        &self.places[..count.min(self.places.len())]
+    pub(super) fn places(&self, count: usize) -> Vec<v1::Place> {
+        match &self.body {
+            Body::Told { places, .. } => places.iter().take(count).cloned().collect(),
+            Body::Own { entries, center, .. } => {
+                entries.iter().take(count).map(|entry| entry.place(*center)).collect()
+            }
+        }
     }
 
-    /// The text with the first `count` results; all other bytes are kept. With nothing to cut
-    /// it is the text as it came.
+    /// The text with the first `count` results; of a provider's, all other bytes are kept, and
+    /// with nothing to cut it is the text as it came.
     pub(super) fn text(&self, count: usize) -> String {
-        let (Some(last), Some(first_cut)) = (self.results.last(), self.results.get(count)) else {
-            return self.text.clone();
+        let (text, results, list) = match &self.body {
+            Body::Told { text, results, list, .. } => (text, results, list),
+            Body::Own { head, entries, .. } => {
+                return own_text(head, &entries[..count.min(entries.len())], &self.status);
+            }
         };
-        let Some(kept) = self.results[..count].last() else { return self.without_results() };
+        let (Some(final_one), Some(first_cut)) = (results.last(), results.get(count)) else {
+            return text.clone();
+        };
+        let Some(kept) = results[..count].last() else { return without_results(text, list) };
         debug_assert!(kept.end <= first_cut.start, "a kept result must not be cut");
-        [&self.text[..kept.end], &self.text[last.end..]].concat()
+        [&text[..kept.end], &text[final_one.end..]].concat()
     }
+}
 
-    /// The text with an empty list. In Google's later layout a list begins on a line of its own,
-    /// and an empty one does not.
-    fn without_results(&self) -> String {
-        let before = &self.text[..self.list.start - 1];
-        let name = before.trim_end();
-        let gap = before[name.len()..].split('\n').next().unwrap_or_default();
-        [name, gap, "[", &self.text[self.list.end..]].concat()
+/// The text with an empty list. In Google's later layout a list begins on a line of its own, and
+/// an empty one does not.
+fn without_results(text: &str, list: &Range<usize>) -> String {
+    let before = &text[..list.start - 1];
+    let name = before.trim_end();
+    let gap = before[name.len()..].split('\n').next().unwrap_or_default();
+    [name, gap, "[", &text[list.end..]].concat()
+}
+
+/// What stands before the results of an answer of our own.
+fn head(error_message: Option<&str>, notes: &Notes) -> String {
+    let mut text = String::from("{\n");
+    let mut member = |key: &str, value: Value| {
+        text.extend(["   \"", key, "\" : ", &classic::write(&value, 1), ",\n"]);
+    };
+    if let Some(message) = error_message {
+        member("error_message", message.into());
     }
+    member("html_attributions", notes.attributions.clone().into());
+    if !notes.info_messages.is_empty() {
+        member("info_messages", notes.info_messages.clone().into());
+    }
+    text
+}
+
+fn own_text(head: &str, entries: &[Arc<Entry>], status: &str) -> String {
+    const BETWEEN: &str = ",\n      ";
+    let results: usize = entries.iter().map(|entry| BETWEEN.len() + entry.text.len()).sum();
+    let mut text = String::with_capacity(head.len() + results + 64);
+    text.extend([head, "   \"results\" : ["]);
+    for (number, entry) in entries.iter().enumerate() {
+        text.push_str(if number == 0 { "\n      " } else { BETWEEN });
+        text.push_str(&entry.text);
+    }
+    if !entries.is_empty() {
+        text.push_str("\n   ");
+    }
+    text.extend(["],\n   \"status\" : ", &Value::from(status).to_string(), "\n}"]);
+    text
 }
 
 #[derive(Deserialize)]
@@ -241,7 +272,7 @@ fn read_place(value: &Value, center: Position) -> v1::Place {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -253,6 +284,16 @@ mod tests {
 
     fn read(text: &str) -> Result<Page, Fault> {
         Page::read(text.into(), center())
+    }
+
+    /// Whether read or written, an answer is what it says.
+    pub(in crate::places) fn assert_same(one: &Page, other: &Page) {
+        let said = |page: &Page| (page.status().to_owned(), page.notes().clone());
+        assert_eq!(said(one), said(other));
+        for count in (0..4).chain([20, 99]) {
+            assert_eq!(one.text(count), other.text(count));
+            assert_eq!(one.places(count), other.places(count));
+        }
     }
 
     #[test]
@@ -290,7 +331,7 @@ mod tests {
     #[test]
     fn a_refusal_may_come_without_results() {
         let page = read("{\"status\":\"REQUEST_DENIED\"}").unwrap();
-        assert_eq!((page.status(), page.places(20)), ("REQUEST_DENIED", &[][..]));
+        assert_eq!((page.status(), page.places(20)), ("REQUEST_DENIED", Vec::new()));
         assert_eq!(page.text(0), "{\"status\":\"REQUEST_DENIED\"}");
     }
 
@@ -303,7 +344,7 @@ mod tests {
             7,
         ]});
         let page = read(&text.to_string()).unwrap();
-        let [full, bare, odd] = page.places(20) else { panic!("{page:?}") };
+        let [full, bare, odd] = &page.places(20)[..] else { panic!("{page:?}") };
         assert_eq!((&*full.name, &*full.place_id, &*full.vicinity), ("Café", "p", "here"));
         assert_eq!(full.types, ["cafe"]);
         assert!(full.position.is_some() && full.distance_meters < 0.1);
@@ -330,7 +371,7 @@ mod tests {
         };
         let found = [json!({"name": "a"}), json!({})];
         let page = Page::compose(notes(), &found, center());
-        assert_eq!(read(&page.text(20)).unwrap(), page);
+        assert_same(&read(&page.text(20)).unwrap(), &page);
         let value: Value = serde_json::from_str(&page.text(1)).unwrap();
         assert_eq!(classic::write(&value, 0), page.text(1));
         assert_eq!(value["results"], json!([{"name": "a"}]));
@@ -346,7 +387,7 @@ mod tests {
         let expected = "{\n   \"error_message\" : \"No.\",\n   \"html_attributions\" : [],\n   \
                         \"results\" : [],\n   \"status\" : \"REQUEST_DENIED\"\n}";
         assert_eq!(page.text(20), expected);
-        assert_eq!(read(expected).unwrap(), page);
+        assert_same(&read(expected).unwrap(), &page);
     }
 
     #[test]

@@ -265,7 +265,7 @@ mod tests {
              "dist": 242.3, "primary": true, "type": null, "dim": null},
         ]}});
         let page = read(10_000.0, &body).unwrap();
-        let names: Vec<_> = page.places(20).iter().map(|place| &*place.name).collect();
+        let names: Vec<_> = page.places(20).into_iter().map(|place| place.name).collect();
         assert_eq!(names, ["Musée", "Hotel"]);
         let expected = r#"{
    "html_attributions" : [ "<a href=\"https://en.wikipedia.org/\">Wikipedia</a>, CC BY-SA 4.0" ],

@@ -1,5 +1,4 @@
-use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use herd_proto::MAX_RESULTS;
 use serde_json::{Value, json};
@@ -22,7 +21,7 @@ pub(super) struct Atlas {
     rows: Vec<Row>,
     /// Each row as it stands in answers, written when it first does. None where there are so many
     /// rows that they would take too much memory.
-    entries: Vec<OnceLock<Entry>>,
+    entries: Vec<OnceLock<Arc<Entry>>>,
     index: SphereIndex,
     /// HTML that says whose the data is.
     attribution: String,
@@ -36,11 +35,11 @@ impl Atlas {
         Self { rows, entries, index, attribution }
     }
 
-    fn entry(&self, number: usize) -> Cow<'_, Entry> {
-        let write = || Entry::new(&result(&self.rows[number]));
+    fn entry(&self, number: usize) -> Arc<Entry> {
+        let write = || Arc::new(Entry::new(&result(&self.rows[number])));
         match self.entries.get(number) {
-            Some(entry) => Cow::Borrowed(entry.get_or_init(write)),
-            None => Cow::Owned(write()),
+            Some(entry) => Arc::clone(entry.get_or_init(write)),
+            None => write(),
         }
     }
 
@@ -79,9 +78,9 @@ impl Atlas {
             found.truncate(count);
         }
         found.sort_unstable_by(order);
-        let entries: Vec<_> = found.iter().map(|(.., number)| self.entry(*number)).collect();
+        let entries = found.iter().map(|(.., number)| self.entry(*number)).collect();
         let notes = Notes { attributions: vec![self.attribution.clone()], info_messages };
-        Page::assemble(notes, &entries, question.center)
+        Page::assemble(notes, entries, question.center)
     }
 }
 

@@ -155,6 +155,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::places::page::tests::assert_same;
 
     fn question() -> Question {
         let center = Position::parse("+34.068930-118.445127").unwrap();
@@ -369,7 +370,7 @@ mod tests {
         fn any_place_makes_an_answer_that_reads_back(places in prop::collection::vec(any_json(), 0..25)) {
             let page = read(200, &json!({"places": places})).unwrap();
             let read_back = Page::read(page.text(20).into_bytes(), question().center).unwrap();
-            prop_assert_eq!(read_back, page);
+            assert_same(&read_back, &page);
         }
     }
 }
