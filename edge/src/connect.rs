@@ -231,3 +231,21 @@ impl ServerCertVerifier for Verifier {
         self.inner.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_to_a_dialled_connection_is_sent_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let lookup: Lookup = Arc::new(move |_, _| Box::pin(async move { Ok(vec![address]) }));
+        for lookup in [None, Some(&lookup)] {
+            let stream = connect(lookup, "127.0.0.1".into(), address.port()).await.unwrap();
+            assert!(stream.nodelay().unwrap());
+        }
+    }
+}

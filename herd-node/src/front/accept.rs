@@ -113,3 +113,33 @@ fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// tonic ignores its own setting where connections are handed to it, and each call of a client
+    /// that waits for the answer would then take 44 ms.
+    #[tokio::test]
+    async fn what_is_written_to_an_accepted_connection_is_sent_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = Acceptor {
+            listener,
+            tls: None,
+            doors: Doors::new(1, 1),
+            max_connection_rate: None,
+            refusals: Arc::default(),
+        };
+        let (accepted, mut connections) = mpsc::channel(1);
+        let (_client, connection) = tokio::select! {
+            () = acceptor.run(accepted) => unreachable!("it runs for as long as somebody takes"),
+            both = async {
+                (TcpStream::connect(address).await.unwrap(), connections.recv().await)
+            } => both,
+        };
+        let connection = connection.unwrap().unwrap();
+        assert!(connection.socket().nodelay().unwrap());
+        assert!(SockRef::from(connection.socket()).keepalive().unwrap());
+    }
+}

@@ -86,6 +86,15 @@ impl Connection {
         let preface = Some(Preface { missing: PREFACE_BYTES, deadline, refusals });
         Self { io, remote, preface, _place: place }
     }
+
+    /// The socket below.
+    #[cfg(test)]
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match &self.io {
+            Io::Plain(stream) => stream,
+            Io::Tls(stream) => stream.get_ref().0,
+        }
+    }
 }
 
 impl Connected for Connection {
