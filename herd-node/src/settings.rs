@@ -55,8 +55,8 @@ pub struct Settings {
     #[serde(deserialize_with = "scalar")]
     pub page: Option<String>,
 
-    /// Where the page takes map tiles from, such as https://tiles.example.org/{z}/{x}/{y}.png; the
-    /// viewers' browsers ask there [default: none, the page brings its own land]
+    /// Where the page takes map tiles from, a URL with {z}, {x} and {y} in it; the viewers' browsers
+    /// ask there [default: none, the page brings its own land]
     #[arg(long, env = "HERD_TILES_URL", value_name = "URL")]
     pub tiles_url: Option<String>,
 
