@@ -198,7 +198,7 @@ mod tests {
     fn a_fifth_more_fails_and_so_does_a_gain_that_is_not_committed() {
         let committed = counts("rustc 1", &[("step", 1000)]);
         for (count, passes) in
-            [(1000, true), (1200, true), (1201, false), (800, true), (799, false)]
+            [(1000, true), (1200, true), (1202, false), (800, true), (798, false)]
         {
             let (table, passed) = counts("rustc 1", &[("step", count)]).compare(&committed);
             assert_eq!(passed, passes, "{table}");
