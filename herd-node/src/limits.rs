@@ -34,7 +34,7 @@ pub struct Limits {
     /// Largest answer to a client, in bytes; where it would be larger, the call ends with
     /// OUT_OF_RANGE. The largest that the protocol has, unless set.
     pub max_response_bytes: usize,
-    /// Most clients that reports may bring into the table, at some 131 bytes each; reports of
+    /// Most clients that reports may bring into the table, at some 170 bytes each; reports of
     /// others are refused with RESOURCE_EXHAUSTED. What friends tell is taken all the same, as
     /// nodes that hold different records would never agree: set it alike on all nodes.
     pub max_clients: usize,
