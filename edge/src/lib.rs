@@ -3,7 +3,8 @@
 //! Certificates and keys come from files and are read again when they change ([`Tls`]); new
 //! connections use what was read last, and those that are open stay as they are. Which names a
 //! certificate speaks for is in [`names`]. [`Bearer`] is a caller's own token. [`Doors`] limits
-//! connections, [`Pace`] what one may bring, [`Refusals`] counts what was refused, and why.
+//! connections, [`Pace`] what one may bring, [`Refusals`] counts what was refused, and why; [`Seldom`] keeps
+//! what happens often from filling the log.
 
 mod bearer;
 mod connect;
@@ -14,6 +15,7 @@ mod material;
 pub mod names;
 mod pace;
 mod refusals;
+mod seldom;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tls;
@@ -26,4 +28,5 @@ pub use file_limit::raise_file_limit;
 pub use material::{ClientAuth, Pair, TlsFiles};
 pub use pace::Pace;
 pub use refusals::{Reason, Refusals};
+pub use seldom::Seldom;
 pub use tls::{Tls, TlsState, accept};

@@ -1,9 +1,11 @@
-//! Certificates for tests: a CA in a folder of its own, and whatever it signs.
+//! For tests: a CA in a folder of its own, and whatever it signs; a log that can be read.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot make certificates has failed")]
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
@@ -72,5 +74,29 @@ impl TestCa {
         fs::write(&cert, signed.pem()).unwrap();
         fs::write(&key, own_key.serialize_pem()).unwrap();
         TlsFiles { pair: Some(Pair { cert, key }), ca: Some(self.ca()) }
+    }
+}
+
+/// What this thread logs while `work` is done.
+pub fn logged(work: impl FnOnce()) -> String {
+    let kept = Kept::default();
+    let writer = kept.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    tracing::subscriber::with_default(log.finish(), work);
+    let bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -19,11 +19,14 @@ mod report;
 mod report_fields;
 mod timestamp;
 pub mod topology;
+mod trace_context;
 mod violations;
 mod wire_text;
 
 #[cfg(feature = "transport")]
 mod status;
+#[cfg(feature = "transport")]
+mod trace_headers;
 
 pub use area::Area;
 pub use client_id::{ClientId, ClientIdError, WHITE_SPACE, is_white_space};
@@ -39,6 +42,7 @@ pub use report::Report;
 #[cfg(feature = "transport")]
 pub use status::{invalid_argument, violations_of};
 pub use timestamp::{Difference, Timestamp, TimestampError};
+pub use trace_context::TraceContext;
 pub use violations::{Violation, Violations};
 
 /// Types generated from the `.proto` files; their documentation is the files' comments.

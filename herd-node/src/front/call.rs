@@ -13,14 +13,14 @@ use tracing::{Span, debug, debug_span, warn};
 
 use super::calls::Timing;
 use super::guard::Guard;
-use super::request_id::{self, RequestId};
+use super::request_id::{self, CallName, shown};
 
 /// Where gRPC says how a call ended.
 const STATUS: &str = "grpc-status";
 
 /// One call.
 pub(super) struct Call {
-    id: RequestId,
+    name: CallName,
     path: String,
     guard: Arc<Guard>,
     timing: Timing,
@@ -30,18 +30,19 @@ impl Call {
     /// Takes its name from the headers, if there is one.
     pub(super) fn new(path: &str, headers: &HeaderMap, guard: &Arc<Guard>) -> Self {
         let timing = guard.calls.begin(path);
-        Self { id: RequestId::of(headers), path: path.into(), guard: Arc::clone(guard), timing }
+        Self { name: CallName::of(headers), path: path.into(), guard: Arc::clone(guard), timing }
     }
 
     /// What is logged of it stands in here.
     pub(super) fn span(&self) -> Span {
-        debug_span!("call", id = %self.id, path = self.path)
+        let CallName { id, trace } = &self.name;
+        debug_span!("call", %id, trace_id = shown(trace.as_ref()), path = self.path)
     }
 
     /// Puts the call's name into its response, and into the error with which that begins or ends.
     pub(super) fn named(mut self, mut response: Response<Body>) -> Response<Body> {
         let headers = response.headers_mut();
-        headers.insert(request_id::HEADER, self.id.header());
+        headers.insert(request_id::HEADER, self.name.id.header());
         if headers.contains_key(STATUS) {
             self.name_error(headers);
             return response;
@@ -59,7 +60,7 @@ impl Call {
         self.log(&status);
         self.guard.count(&status);
         let mut details = status.get_error_details();
-        details.set_request_info(self.id.to_string(), "");
+        details.set_request_info(self.name.id.to_string(), "");
         let named = Status::with_error_details(status.code(), status.message(), details);
         let mut replaced = HeaderMap::new();
         if named.add_header(&mut replaced).is_ok() {
@@ -69,20 +70,21 @@ impl Call {
 
     /// A node's own faults are for its operator; a caller's are not, unless one looks for them.
     fn log(&self, status: &Status) {
-        let Self { id, path, .. } = self;
+        let Self { name: CallName { id, trace }, path, .. } = self;
+        let trace_id = shown(trace.as_ref());
         let (code, message) = (status.code(), status.message());
         match code {
             Code::Internal | Code::Unknown | Code::DataLoss => {
-                warn!(%id, path, ?code, message, "call failed");
+                warn!(%id, trace_id, path, ?code, message, "call failed");
             }
-            _ => debug!(%id, path, ?code, message, "call refused"),
+            _ => debug!(%id, trace_id, path, ?code, message, "call refused"),
         }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.timing.finish(&self.id);
+        self.timing.finish(&self.name);
     }
 }
 

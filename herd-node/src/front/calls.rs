@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use herd_edge::Seldom;
 use herd_proto::FILE_DESCRIPTOR_SET;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -18,7 +19,7 @@ use prost_types::FileDescriptorSet;
 use tonic::Code;
 use tracing::warn;
 
-use super::request_id::RequestId;
+use super::request_id::{CallName, shown};
 
 /// Upper bounds, in seconds: from an answer out of memory to one that is given up.
 const BOUNDS: [f64; 14] =
@@ -27,16 +28,13 @@ const BOUNDS: [f64; 14] =
 /// Status codes that gRPC has.
 const CODES: usize = 17;
 
-/// Slow calls are logged at most this often: where all are slow, one says it.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
-
 /// What is kept of all calls.
 pub(crate) struct Calls {
     methods: HashMap<String, Arc<Method>>,
     /// All that are called and do not exist: their names are the callers' to choose.
     other: Arc<Method>,
     slow: Option<Duration>,
-    slow_log: Mutex<SlowLog>,
+    slow_log: Seldom,
     started: Family<MethodLabels, Counter>,
     handled: Family<HandledLabels, Counter>,
     seconds: Family<MethodLabels, Histogram, fn() -> Histogram>,
@@ -71,12 +69,6 @@ struct HandledLabels {
     grpc_code: String,
 }
 
-#[derive(Default)]
-struct SlowLog {
-    last: Option<Instant>,
-    unsaid: u64,
-}
-
 impl fmt::Debug for Calls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Calls").field("slow", &self.slow).finish_non_exhaustive()
@@ -97,7 +89,7 @@ impl Calls {
             methods: sets.into_iter().flat_map(methods).collect(),
             other: Method::new("other", "other", false),
             slow,
-            slow_log: Mutex::default(),
+            slow_log: Seldom::default(),
             started: Family::default(),
             handled: Family::default(),
             seconds: Family::new_with_constructor(histogram),
@@ -142,21 +134,22 @@ impl Calls {
     }
 
     /// Logs a call that took too long, unless another one was just logged.
-    fn log_slow(&self, method: &Method, id: &RequestId, code: Code, took: Duration) {
+    fn log_slow(&self, method: &Method, name: &CallName, code: Code, took: Duration) {
         if !method.unary || self.slow.is_none_or(|slow| took < slow) {
             return;
         }
-        let mut log = self.slow_log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
-            log.unsaid += 1;
-            return;
-        }
-        log.last = Some(Instant::now());
-        let unsaid = std::mem::take(&mut log.unsaid);
-        drop(log);
+        let Some(unsaid) = self.slow_log.turn() else { return };
+        let CallName { id, trace } = name;
         let MethodLabels { grpc_service, grpc_method } = &method.labels;
-        let millis = took.as_millis();
-        warn!(%id, method = %format_args!("{grpc_service}/{grpc_method}"), ?code, millis, unsaid, "slow call");
+        warn!(
+            %id,
+            trace_id = shown(trace.as_ref()),
+            method = %format_args!("{grpc_service}/{grpc_method}"),
+            ?code,
+            millis = took.as_millis(),
+            unsaid,
+            "slow call"
+        );
     }
 }
 
@@ -201,47 +194,27 @@ impl Timing {
     }
 
     /// Counts the call, and logs it if it was slow.
-    pub(super) fn finish(&self, id: &RequestId) {
+    pub(super) fn finish(&self, name: &CallName) {
         let (code, took) = (self.code.unwrap_or(Code::Cancelled), self.begun.elapsed());
         self.calls.end(&self.method, code, took);
-        self.calls.log_slow(&self.method, id, code, took);
+        self.calls.log_slow(&self.method, name, code, took);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
+    use herd_edge::testing::logged;
     use http::HeaderMap;
 
     use super::*;
 
-    /// What is logged while `work` is done.
-    fn logged(work: impl FnOnce()) -> String {
-        #[derive(Clone, Default)]
-        struct Kept(Arc<Mutex<Vec<u8>>>);
-        impl io::Write for Kept {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.lock().unwrap().extend_from_slice(bytes);
-                Ok(bytes.len())
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let kept = Kept::default();
-        let writer = kept.clone();
-        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
-        tracing::subscriber::with_default(log.finish(), work);
-        let bytes = kept.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
     fn call(calls: &Arc<Calls>, path: &str) {
         let mut timing = calls.begin(path);
         timing.ends_with(Code::Ok);
-        timing.finish(&RequestId::of(&HeaderMap::new()));
+        let mut headers = HeaderMap::new();
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        headers.insert("traceparent", parent.parse().unwrap());
+        timing.finish(&CallName::of(&headers));
     }
 
     #[test]
@@ -255,7 +228,8 @@ mod tests {
         });
         assert_eq!(log.lines().count(), 1, "{log}");
         assert!(log.contains("slow call") && log.contains("method=herd.v1.Locations/Get"), "{log}");
-        assert_eq!(all_slow.slow_log.lock().unwrap().unsaid, 1);
+        assert!(log.contains("trace_id=4bf92f3577b34da6a3ce929d0e0e4736"), "{log}");
+        assert_eq!(all_slow.slow_log.unsaid(), 1);
         let none_slow = Arc::new(Calls::new(None));
         assert_eq!(logged(|| call(&none_slow, "/herd.v1.Locations/Get")), "");
     }

@@ -1,14 +1,39 @@
-//! A name for each call, by which an error that a caller saw is found in the logs.
+//! A name for each call, by which an error that a caller saw is found in the logs, and the trace that it
+//! belongs to, if it belongs to one.
 
 use std::fmt;
 
+use herd_proto::TraceContext;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tracing::field::{DisplayValue, display};
 
 /// The header, in both directions.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Longest id that is taken over from a caller.
 const MAX_BYTES: usize = 64;
+
+/// By what a call is found again.
+#[derive(Debug, Clone)]
+pub(crate) struct CallName {
+    pub(crate) id: RequestId,
+    /// The caller's trace.
+    pub(crate) trace: Option<TraceContext>,
+}
+
+impl CallName {
+    /// What the caller named, and a random id if it named none.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self { id: RequestId::of(headers), trace: TraceContext::from_headers(headers) }
+    }
+}
+
+/// A trace as it stands in the log, where there is one.
+pub(crate) fn shown(
+    trace: Option<&TraceContext>,
+) -> Option<DisplayValue<impl fmt::Display + use<>>> {
+    trace.map(|trace| display(trace.shown_trace_id()))
+}
 
 /// The name of one call.
 #[derive(Debug, Clone)]
