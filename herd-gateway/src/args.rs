@@ -61,6 +61,9 @@ pub struct Args {
     /// What of it is shown, such as "debug" or "herd_gateway=trace,info" [default: info]
     #[arg(long, env = "HERD_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+    /// Commands whose answer takes a node so long are logged and counted [default: 1s]
+    #[arg(long, env = "HERD_SLOW_COMMAND", value_name = "DURATION|none")]
+    pub slow_command: Option<String>,
     /// How long a stopping gateway waits for commands in flight [default: 10s]
     #[arg(long, env = "HERD_DRAIN_GRACE", value_name = "DURATION")]
     pub drain_grace: Option<String>,

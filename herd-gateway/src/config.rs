@@ -23,6 +23,9 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// What bounds it.
     pub limits: Limits,
+    /// Commands whose answer a node takes so long to give are logged and counted; `None` for none.
+    /// Default 1 s, as at nodes.
+    pub slow_command: Option<Duration>,
     /// How long a stopping gateway waits for commands in flight. Default 10 s.
     ///
     /// Longer than any command takes; keep it below the 30 s that Kubernetes gives a pod.
@@ -143,6 +146,9 @@ pub struct Limits {
 impl Config {
     /// The default of [`Config::drain_grace`].
     pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+    /// The default of [`Config::slow_command`].
+    pub const SLOW_COMMAND: Duration = Duration::from_secs(1);
 }
 
 impl Limits {

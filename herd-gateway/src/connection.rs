@@ -14,8 +14,10 @@ use crate::counts::{Asked, Outcome};
 use crate::gateway::Port;
 use crate::line::{Command, Decoder, Echo, Iamat, Piece, Whatsat, answer};
 use crate::line_log::Direction;
+use crate::slow::{Asked as SlowAsked, Asking};
 use crate::stream::Stream;
 use crate::translate::{Found, Recorded};
+use crate::upstream::Query;
 
 /// Lines that one connection may have answered before others get their turn, and reports in its
 /// chunks: some tens of microseconds of work. A client that sends without end must not put its
@@ -266,7 +268,10 @@ impl Connection {
         let recorded = if run.reports.is_empty() {
             None
         } else {
-            Box::pin(self.port.choice.report(&run.reports, run.bytes)).await
+            let asked = Instant::now();
+            let recorded = Box::pin(self.port.choice.report(&run.reports, run.bytes)).await;
+            self.note_reports(asked, run, recorded.as_ref());
+            recorded
         };
         self.answer_run(run, recorded.as_ref());
         run.clear();
@@ -298,6 +303,25 @@ impl Connection {
         self.count(run, recorded);
     }
 
+    fn note_reports(&self, asked: Instant, run: &Run, recorded: Option<&Recorded>) {
+        let all_refused = recorded.is_some_and(|found| found.refused.len() == run.reports.len());
+        let outcome = match recorded {
+            None => Outcome::Unanswered,
+            Some(_) if all_refused => Outcome::Refused,
+            Some(_) => Outcome::Answered,
+        };
+        let asked_for = SlowAsked {
+            what: Asking::Iamat,
+            client: self.peer,
+            lines: run.reports.len(),
+            outcome,
+            node: recorded.map(|recorded| &recorded.origin),
+            id: None,
+            trace: None,
+        };
+        self.port.slow.note(asked.elapsed(), &asked_for);
+    }
+
     fn count(&self, run: &Run, recorded: Option<&Recorded>) {
         let (counts, reports) = (&self.port.counts, run.reports.len() as u64);
         match recorded.map(|recorded| recorded.refused.len() as u64) {
@@ -312,7 +336,10 @@ impl Connection {
 
     async fn answer_query(&mut self, line: &[u8], query: &Whatsat) -> io::Result<()> {
         let start = self.out.len();
-        let found = self.port.choice.search(query).await;
+        let (asked, id) = (Instant::now(), format!("{:016x}", rand::random::<u64>()));
+        let query = Query { what: query, id: &id, trace: None };
+        let (found, node) = self.port.choice.search(&query).await.unzip();
+        let took = asked.elapsed();
         let outcome = match found {
             Some(Found::Places(location, json)) => {
                 answer::places(&mut self.out, &location, &json);
@@ -325,6 +352,16 @@ impl Connection {
             answer::refused(&mut self.out, line);
         }
         self.port.counts.add(Asked::Whatsat, outcome, 1);
+        let asked_for = SlowAsked {
+            what: Asking::Whatsat,
+            client: self.peer,
+            lines: 1,
+            outcome,
+            node,
+            id: Some(&id),
+            trace: None,
+        };
+        self.port.slow.note(took, &asked_for);
         self.log_answer(start);
         self.flush_if_large().await
     }

@@ -36,7 +36,7 @@ impl Asked {
 impl Outcome {
     const ALL: [Self; 3] = [Self::Answered, Self::Refused, Self::Unanswered];
 
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Refused => "refused",

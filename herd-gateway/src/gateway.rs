@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::line_log::{Direction, LineLog};
 use crate::listener::{self, Listener};
 use crate::metrics::{Facts, RequestSeconds};
+use crate::slow::Slow;
 use crate::upstream::{self, Choice, EmbeddedLink, Link, LinkLimits, NodeLink, Way};
 
 /// What all connections of one text port share.
@@ -29,6 +30,8 @@ pub(crate) struct Port {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) counts: Arc<Counts>,
     log: Option<LineLog>,
+    /// What took too long.
+    pub(crate) slow: Arc<Slow>,
     /// Where text friends' lines go, if there are any such friends.
     pub(crate) bridge: Option<Arc<Bridge>>,
 }
@@ -41,7 +44,12 @@ impl Port {
         counts: Arc<Counts>,
         log: Option<LineLog>,
     ) -> Self {
-        Self { choice, limits, refusals, counts, log, bridge: None }
+        Self { choice, limits, refusals, counts, log, slow: Arc::default(), bridge: None }
+    }
+
+    /// The same, which notes there what takes too long.
+    pub(crate) fn noting(self, slow: Arc<Slow>) -> Self {
+        Self { slow, ..self }
     }
 
     /// The same, whose node has text friends.
@@ -114,6 +122,7 @@ impl Gateway {
         let Limits { max_connections, max_connections_per_address, .. } = limits;
         let doors = Doors::new(max_connections, max_connections_per_address);
         let (refusals, counts) = (Arc::new(Refusals::default()), Arc::new(Counts::default()));
+        let slow = Arc::new(Slow::new(config.slow_command));
         let bridges = bridges(&config, way, &mut links, &stop_links)?;
         let mut bound = Vec::new();
         for port in &config.ports {
@@ -130,7 +139,7 @@ impl Gateway {
             let served = Port::new(choice, limits, refusals, counts, log);
             let listener = Listener {
                 socket,
-                port: Arc::new(served.with_bridge(bridge)),
+                port: Arc::new(served.noting(Arc::clone(&slow)).with_bridge(bridge)),
                 doors: Arc::clone(&doors),
                 tls: text_tls.clone(),
                 proxied: config.proxy_protocol,
@@ -148,6 +157,7 @@ impl Gateway {
             doors: Arc::clone(&doors),
             refusals: Arc::clone(&refusals),
             counts,
+            slow,
             links: nodes.into_values().collect(),
             bridges: bridges.into_values().collect(),
             tls,

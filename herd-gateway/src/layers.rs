@@ -33,6 +33,7 @@ pub(crate) struct Layered {
     pub(crate) log_dir: Option<String>,
     pub(crate) log_format: Option<String>,
     pub(crate) log: Option<String>,
+    pub(crate) slow_command: Option<String>,
     pub(crate) drain_grace: Option<String>,
     pub(crate) tls_ca: Option<String>,
     pub(crate) tls_cert: Option<String>,
@@ -68,6 +69,7 @@ impl Layered {
                 "log_dir" => set(&mut layer.log_dir),
                 "log_format" => set(&mut layer.log_format),
                 "log" => set(&mut layer.log),
+                "slow_command" => set(&mut layer.slow_command),
                 "drain_grace" => set(&mut layer.drain_grace),
                 "tls_ca" => set(&mut layer.tls_ca),
                 "tls_cert" => set(&mut layer.tls_cert),
@@ -115,6 +117,7 @@ impl Layered {
             log_dir: one(args.log_dir, self.log_dir),
             log_format: one(args.log_format, self.log_format),
             log: one(args.log, self.log),
+            slow_command: one(args.slow_command, self.slow_command),
             drain_grace: one(args.drain_grace, self.drain_grace),
             tls_ca: one(args.tls_ca, self.tls_ca),
             tls_cert: one(args.tls_cert, self.tls_cert),
@@ -293,6 +296,14 @@ impl Layered {
             problems.add(format_args!("proxy_protocol: must be true or false, got {text:?}"));
             false
         })
+    }
+
+    pub(crate) fn slow_command(&self, problems: &mut Problems) -> Option<Duration> {
+        let text = self.slow_command.as_deref();
+        if text == Some("none") {
+            return None;
+        }
+        Some(duration("slow_command", text, Config::SLOW_COMMAND, problems))
     }
 
     pub(crate) fn drain_grace(&self, problems: &mut Problems) -> Duration {

@@ -22,6 +22,7 @@ mod listener;
 mod metrics;
 mod proxied;
 pub mod settings;
+mod slow;
 mod stream;
 pub mod telemetry;
 mod translate;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, FriendStatus};
 use crate::counts::Counts;
+use crate::slow::Slow;
 use crate::upstream::{Link, Seconds};
 
 /// Upper bounds, in seconds: a report next door, to an answer that is given up.
@@ -54,6 +55,7 @@ pub(crate) struct Facts {
     pub(crate) doors: Arc<Doors>,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) counts: Arc<Counts>,
+    pub(crate) slow: Arc<Slow>,
     pub(crate) links: Vec<Link>,
     pub(crate) bridges: Vec<Arc<Bridge>>,
     /// Towards nodes.
@@ -142,6 +144,11 @@ impl Collector for Facts {
         let help = "Lines answered, by command (iamat, whatsat, invalid) and outcome (answered, \
                     refused, or unanswered, as no node was there)";
         to.counters("herd_gateway_commands", help, commands)?;
+        let slow = self.slow.counts();
+        let slow = slow.map(|(command, count)| ([("command", command)], count as f64));
+        let help = "Answers of nodes that took slow_command or longer, by command; for iamat of lines \
+                    that came together";
+        to.counters("herd_gateway_slow_commands", help, slow)?;
         let up = self.links.iter();
         let up = up.map(|link| ([("node", link.name().to_string())], truth(link.is_up())));
         to.gauges("herd_upstream_up", "Whether a node answers", up)?;

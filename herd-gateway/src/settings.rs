@@ -43,6 +43,7 @@ impl Settings {
         let limits = layered.limits(&mut problems);
         let text_tls = layered.text_tls(&mut problems);
         let proxy_protocol = layered.proxy_protocol(&mut problems);
+        let slow_command = layered.slow_command(&mut problems);
         let drain_grace = layered.drain_grace(&mut problems);
         let tls = layered.tls(&mut problems);
         let log_format = layered.log_format(&mut problems);
@@ -60,6 +61,7 @@ impl Settings {
             limits,
             text_tls,
             proxy_protocol,
+            slow_command,
             drain_grace,
             tls,
             token_file: layered.token_file.map(PathBuf::from),
@@ -135,6 +137,8 @@ impl fmt::Display for Settings {
             writeln!(f, "{name} = \"{}\"", humantime::format_duration(time))?;
         }
         writeln!(f, "proxy_protocol = {}", config.proxy_protocol)?;
+        let slow = config.slow_command.map(|limit| humantime::format_duration(limit).to_string());
+        writeln!(f, "slow_command = \"{}\"", slow.as_deref().unwrap_or("none"))?;
         writeln!(f, "drain_grace = \"{}\"", humantime::format_duration(config.drain_grace))?;
         let Pair { cert, key } = config.tls.pair.clone().unwrap_or_default();
         let ca = config.tls.ca.clone().unwrap_or_default();
@@ -247,6 +251,7 @@ mod tests {
             upstream: texts(&["nowhere", "https://a:1"]),
             node: texts(&["Bailey"]),
             drain_grace: Some("soon".into()),
+            slow_command: Some("never".into()),
             tls_cert: Some("c.pem".into()),
             proxy_protocol: Some("perhaps".into()),
             admin: Some("9100".into()),
@@ -267,6 +272,7 @@ mod tests {
             "node and upstream",
             "admin: must be IP:port, or none, got \"9100\"",
             "drain_grace:",
+            "slow_command:",
             "tls_cert, tls_key: give both or none",
             "proxy_protocol: must be true or false",
             "max_line_bytes: must be 1536 to 65536",
@@ -337,6 +343,7 @@ mod tests {
             text_tls_key: Some("text.key".into()),
             limits: LimitArgs { max_line_rate: Some("7".into()), ..LimitArgs::default() },
             proxy_protocol: Some("true".into()),
+            slow_command: Some("none".into()),
             ..Args::default()
         };
         let single = Args {
@@ -358,6 +365,7 @@ mod tests {
             assert_eq!(again.config.text_tls, settings.config.text_tls);
             assert_eq!(again.config.limits, settings.config.limits);
             assert_eq!(again.config.admin, settings.config.admin);
+            assert_eq!(again.config.slow_command, None);
             assert!(again.config.proxy_protocol);
             assert_eq!(again.config.token_file, settings.config.token_file);
         }

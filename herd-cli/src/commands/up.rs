@@ -122,6 +122,7 @@ impl Plan {
             node: text_names.map(|entry| entry.name.to_string()).collect(),
             log_dir: text_of(args.log.log_dir.as_ref()),
             drain_grace: args.settings.drain_grace.clone(),
+            slow_command: args.settings.slow_call.clone(),
             tls_ca: text_of(settings.tls.ca.as_ref()),
             token_file: text_of(target.token_file.as_ref()),
             ..Default::default()

@@ -32,12 +32,17 @@ counter of that: a client that changes while it waits is told once, where it is 
 const BOTTOM: &str = "
 ## Slow calls, and the log
 
-A call with one answer that takes longer than `slow_call` (1 s) is a line of the log, one a second at most, with the
-method, the status and the request id that its caller was told:
+A call with one answer that takes longer than `slow_call` (1 s) is a line of the node's log, one a second at most,
+with the method, the status, the request id that its caller was told, and the trace id if the caller sent a W3C
+`traceparent`. A gateway tells likewise of commands whose answer takes a node longer than `slow_command` (1 s), with
+the client's address, the node that answered and the request id by which that node knows the call:
 
 ```text
 WARN slow call id=60ef9b636f35a540 method=herd.v1.Places/Search code=Ok millis=1207 unsaid=0
+WARN slow command command=\"whatsat\" client=192.0.2.7 lines=1 outcome=\"answered\" node=Bailey id=\"60ef9b636f35a540\" millis=1209 unsaid=0
 ```
+
+Lines that came together are one command here, since they are answered together; `lines` says how many there were.
 
 What programs log can be changed while they run, until they end. It needs the role `admin` where there are tokens:
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use herd_proto::{NodeName, Report};
 use tokio::time;
 
+use super::search::Query;
 use super::{EmbeddedLink, LinkError, NodeLink};
-use crate::line::Whatsat;
 use crate::translate::{Found, Recorded};
 
 /// How long after the loss of a node lines are tried again where any node may answer. The name of a
@@ -31,7 +31,7 @@ impl Link {
         }
     }
 
-    async fn search(&self, query: &Whatsat) -> Result<Found, LinkError> {
+    async fn search(&self, query: &Query<'_>) -> Result<Found, LinkError> {
         match self {
             Self::Remote(node) => node.search(query).await,
             Self::Embedded(node) => node.search(query).await,
@@ -89,17 +89,19 @@ impl Choice {
     /// them. Repeating a report changes nothing, so they may be tried again elsewhere. `None` if no
     /// node answered.
     pub(crate) async fn report(&self, reports: &[Report], line_bytes: usize) -> Option<Recorded> {
-        self.first_answer(|link| async move { link.report(reports, line_bytes).await }).await
+        let report = |link: Link| async move { link.report(reports, line_bytes).await };
+        self.first_answer(report).await.map(|(recorded, _)| recorded)
     }
 
-    /// Asks what is near a client. `None` if no node answered.
-    pub(crate) async fn search(&self, query: &Whatsat) -> Option<Found> {
-        self.first_answer(|link| async move { link.search(query).await }).await
+    /// Asks what is near a client; who answered is told, too. `None` if no node did.
+    pub(crate) async fn search(&self, query: &Query<'_>) -> Option<(Found, &NodeName)> {
+        let (found, by) = self.first_answer(|link| async move { link.search(query).await }).await?;
+        Some((found, self.links[by].name()))
     }
 
-    /// The answer of the first node that gives one. A node that was there a moment ago may have left
+    /// The answer of the first node that gives one, and which link is the node's. A node that was there a moment ago may have left
     /// others behind its name: then all are asked again, for as long as that may take to show.
-    async fn first_answer<T, F>(&self, ask: impl Fn(Link) -> F) -> Option<T>
+    async fn first_answer<T, F>(&self, ask: impl Fn(Link) -> F) -> Option<(T, usize)>
     where
         F: Future<Output = Result<T, LinkError>>,
     {
@@ -116,7 +118,7 @@ impl Choice {
         }
     }
 
-    async fn one_round<T, F>(&self, ask: impl Fn(Link) -> F) -> Option<T>
+    async fn one_round<T, F>(&self, ask: impl Fn(Link) -> F) -> Option<(T, usize)>
     where
         F: Future<Output = Result<T, LinkError>>,
     {
@@ -129,7 +131,7 @@ impl Choice {
             }
             if let Ok(answer) = answer {
                 self.favourite.store(index, Ordering::Relaxed);
-                return Some(answer);
+                return Some((answer, index));
             }
         }
         None

@@ -1,14 +1,12 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use herd_proto::{NodeName, Report, v1};
 use tokio::time::{self, Instant};
 use tonic::Status;
 
-use super::search::{Calls, search};
+use super::search::{Call, Calls, Query, search};
 use super::{LinkError, LinkLimits, Seconds};
 use crate::embedded::EmbeddedNode;
-use crate::line::Whatsat;
 use crate::translate::{Found, Recorded};
 
 /// A node in this process, as connections see it.
@@ -49,7 +47,7 @@ impl EmbeddedLink {
     }
 
     /// As [`super::NodeLink::search`].
-    pub(super) async fn search(&self, query: &Whatsat) -> Result<Found, LinkError> {
+    pub(super) async fn search(&self, query: &Query<'_>) -> Result<Found, LinkError> {
         search(self, query, self.limits.search_timeout).await
     }
 }
@@ -58,15 +56,15 @@ impl Calls for EmbeddedLink {
     async fn search(
         &self,
         request: v1::SearchRequest,
-        timeout: Duration,
+        call: Call<'_>,
     ) -> Result<v1::SearchResponse, Status> {
         let asked = Instant::now();
-        let answer = self.node.search(request, timeout).await;
+        let answer = self.node.search(request, call.timeout).await;
         self.seconds.search.observe(asked.elapsed().as_secs_f64());
         answer
     }
 
-    async fn get(&self, request: v1::GetRequest, _: Duration) -> Result<v1::GetResponse, Status> {
+    async fn get(&self, request: v1::GetRequest, _: Call<'_>) -> Result<v1::GetResponse, Status> {
         self.node.get(request).await
     }
 }

@@ -16,6 +16,7 @@ pub(crate) use choose::{Choice, Link};
 pub(crate) use embedded_link::EmbeddedLink;
 pub(crate) use endpoint::{CONNECT_TIMEOUT, Way, endpoint};
 pub(crate) use node_link::{LinkLimits, NodeLink, Seconds};
+pub(crate) use search::Query;
 
 /// Why a node did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

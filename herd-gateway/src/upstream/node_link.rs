@@ -11,14 +11,13 @@ use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Response, Status};
 
 use super::LinkError;
 use super::endpoint::{CONNECT_TIMEOUT, Way};
 use super::link_task::{LinkState, LinkTask};
 use super::queue::{self, Chunk};
-use super::search::{Calls, search};
-use crate::line::Whatsat;
+use super::search::{Call, Calls, Query, search};
 use crate::translate::{Found, Recorded};
 
 /// One node, as connections see it.
@@ -133,7 +132,7 @@ impl NodeLink {
     ///
     /// # Cancel safety
     /// Dropping the future cancels the call.
-    pub(super) async fn search(&self, query: &Whatsat) -> Result<Found, LinkError> {
+    pub(super) async fn search(&self, query: &Query<'_>) -> Result<Found, LinkError> {
         if self.state.is_silent() {
             return Err(LinkError::Unreachable);
         }
@@ -145,13 +144,13 @@ impl Calls for NodeLink {
     async fn search(
         &self,
         request: v1::SearchRequest,
-        timeout: Duration,
+        call: Call<'_>,
     ) -> Result<v1::SearchResponse, Status> {
         let mut places = PlacesClient::new(self.calls.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let asked = Instant::now();
-        let answer = places.search(within(timeout, request)).await;
+        let answer = places.search(call.of(request)).await;
         self.search_seconds.observe(asked.elapsed().as_secs_f64());
         answer.map(Response::into_inner)
     }
@@ -159,18 +158,11 @@ impl Calls for NodeLink {
     async fn get(
         &self,
         request: v1::GetRequest,
-        timeout: Duration,
+        call: Call<'_>,
     ) -> Result<v1::GetResponse, Status> {
         let mut locations = LocationsClient::new(self.calls.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        locations.get(within(timeout, request)).await.map(Response::into_inner)
+        locations.get(call.of(request)).await.map(Response::into_inner)
     }
-}
-
-/// A request whose deadline the node is told.
-fn within<T>(deadline: Duration, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(deadline);
-    request
 }

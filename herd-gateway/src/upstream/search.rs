@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use herd_proto::{LocationRecord, v1};
+use herd_proto::{LocationRecord, TraceContext, v1};
 use tokio::time;
-use tonic::Status;
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Status};
 
 use super::LinkError;
 use super::endpoint::CONNECT_TIMEOUT;
@@ -19,19 +20,61 @@ const FLOOD_TIME: Duration = Duration::from_millis(15);
 /// Longest wait for the location alone, after the places have failed; it is one look-up.
 const GET_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The single calls that a query takes, whatever the way to the node, which is told how long the
-/// caller waits.
+/// A node names a call, in its answer and in its log, as the caller wishes that sends this.
+const ID_KEY: &str = "x-request-id";
+
+/// What is asked, and by which names it is found again.
+#[derive(Debug)]
+pub(crate) struct Query<'a> {
+    pub(crate) what: &'a Whatsat,
+    /// The name of the node's calls, of printable ASCII.
+    pub(crate) id: &'a str,
+    /// The trace that the question belongs to, if it belongs to one.
+    pub(crate) trace: Option<&'a TraceContext>,
+}
+
+impl<'a> Query<'a> {
+    fn call(&self, timeout: Duration) -> Call<'a> {
+        Call { timeout, id: self.id, trace: self.trace }
+    }
+}
+
+/// What a node is told beside the message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) timeout: Duration,
+    pub(super) id: &'a str,
+    pub(super) trace: Option<&'a TraceContext>,
+}
+
+impl Call<'_> {
+    /// The call with this message.
+    pub(super) fn of<T>(self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        let metadata = request.metadata_mut();
+        if let Ok(id) = MetadataValue::try_from(self.id) {
+            metadata.insert(ID_KEY, id);
+        }
+        if let Some(trace) = self.trace {
+            trace.write_to(metadata.as_mut());
+        }
+        request
+    }
+}
+
+/// The single calls that a query takes, whatever the way to the node.
 pub(super) trait Calls {
     fn search(
         &self,
         request: v1::SearchRequest,
-        timeout: Duration,
+        call: Call<'_>,
     ) -> impl Future<Output = Result<v1::SearchResponse, Status>> + Send;
 
     fn get(
         &self,
         request: v1::GetRequest,
-        timeout: Duration,
+        call: Call<'_>,
     ) -> impl Future<Output = Result<v1::GetResponse, Status>> + Send;
 }
 
@@ -42,7 +85,7 @@ pub(super) trait Calls {
 /// Dropping the future cancels the call.
 pub(super) async fn search(
     calls: &impl Calls,
-    query: &Whatsat,
+    query: &Query<'_>,
     timeout: Duration,
 ) -> Result<Found, LinkError> {
     let mut answer = ask(calls, query, timeout).await;
@@ -66,15 +109,16 @@ pub(super) async fn search(
 
 async fn ask(
     calls: &impl Calls,
-    query: &Whatsat,
+    query: &Query<'_>,
     timeout: Duration,
 ) -> Result<v1::SearchResponse, CallFailure> {
-    bounded(timeout, calls.search(translate::search_request(query), timeout)).await
+    let request = translate::search_request(query.what);
+    bounded(timeout, calls.search(request, query.call(timeout))).await
 }
 
-async fn get(calls: &impl Calls, query: &Whatsat) -> Result<Option<LocationRecord>, LinkError> {
-    let request = v1::GetRequest { client_id: query.client.as_str().into() };
-    match bounded(GET_TIMEOUT, calls.get(request, GET_TIMEOUT)).await {
+async fn get(calls: &impl Calls, query: &Query<'_>) -> Result<Option<LocationRecord>, LinkError> {
+    let request = v1::GetRequest { client_id: query.what.client.as_str().into() };
+    match bounded(GET_TIMEOUT, calls.get(request, query.call(GET_TIMEOUT))).await {
         Ok(response) => Ok(response.location.and_then(|location| location.try_into().ok())),
         Err(CallFailure::Refused) => Ok(None),
         Err(CallFailure::Lost) => Err(LinkError::Broken),

@@ -73,6 +73,25 @@ async fn metrics_tell_of_lines_nodes_connections_and_refusals() {
 }
 
 #[tokio::test]
+async fn slow_commands_are_counted_and_each_query_has_a_name_of_its_own() {
+    let script = Script::new("Bailey");
+    let node = FakeNode::start(&script);
+    let config = Config { slow_command: Some(Duration::ZERO), ..with_admin(node.address) };
+    let (gateway, address) = start(config).await;
+    let query = "WHATSAT kiwi 1 1\n";
+    ask(address, format!("{}{query}{query}", iamat("kiwi"))).await;
+    let metrics = get(gateway.admin_address().unwrap(), "/metrics").await;
+    for line in [
+        "herd_gateway_slow_commands_total{command=\"iamat\"} 1.0\n",
+        "herd_gateway_slow_commands_total{command=\"whatsat\"} 2.0\n",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    let ids = script.query_ids();
+    assert!(ids.len() == 2 && ids[0] != ids[1] && ids.iter().all(|id| id.len() == 16), "{ids:?}");
+}
+
+#[tokio::test]
 async fn lines_that_no_node_answered_are_told_apart() {
     let (gateway, address) = start(with_admin(nobody())).await;
     assert_eq!(ask(address, iamat("kiwi")).await, format!("? {}", iamat("kiwi")));

@@ -35,6 +35,8 @@ struct Memory {
     reported: Vec<String>,
     /// How many reports each message had.
     messages: Vec<usize>,
+    /// The names that queries came with.
+    query_ids: Vec<String>,
     streams: usize,
 }
 
@@ -73,6 +75,10 @@ impl Script {
 
     pub(crate) fn messages(&self) -> Vec<usize> {
         self.memory().messages.clone()
+    }
+
+    pub(crate) fn query_ids(&self) -> Vec<String> {
+        self.memory().query_ids.clone()
     }
 
     pub(crate) fn streams(&self) -> usize {
@@ -296,6 +302,8 @@ impl Places for Script {
         &self,
         request: Request<v1::SearchRequest>,
     ) -> Result<Response<v1::SearchResponse>, Status> {
+        let id = request.metadata().get("x-request-id").and_then(|id| id.to_str().ok());
+        self.memory().query_ids.extend(id.map(ToOwned::to_owned));
         let query = SearchQuery::from_request(request.get_ref())
             .map_err(|violations| invalid_argument(&violations))?;
         let location = Some(self.location(query.client.as_str())?);

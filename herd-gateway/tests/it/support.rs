@@ -42,6 +42,7 @@ fn config(upstream: Upstream) -> Config {
         drain_grace: HANG,
         text_tls: None,
         proxy_protocol: false,
+        slow_command: Some(Config::SLOW_COMMAND),
         tls: TlsFiles::default(),
         token_file: None,
         token: None,

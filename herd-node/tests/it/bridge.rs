@@ -67,6 +67,7 @@ fn gateway_config(node: &Node, friends: &[SocketAddr]) -> herd_gateway::Config {
         drain_grace: herd_gateway::Config::DRAIN_GRACE,
         text_tls: None,
         proxy_protocol: false,
+        slow_command: None,
         tls: TlsFiles::default(),
         token_file: None,
         token: None,
