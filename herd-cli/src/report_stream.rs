@@ -63,7 +63,8 @@ impl ReportStream {
         let reports = reports.into_iter().map(|report| self.client.request(report)).collect();
         let exchange = async {
             // A closed queue means that the call has ended; its answer says why.
-            let _ = self.requests.send(v1::ReportStreamRequest { reports }).await;
+            let _ =
+                self.requests.send(v1::ReportStreamRequest { reports, ..Default::default() }).await;
             self.answers.message().await
         };
         let answer = tokio::time::timeout(self.client.deadline(), exchange)

@@ -7,6 +7,7 @@ use std::{io, mem};
 use bytes::Bytes;
 use herd_edge::{Pace, Reason};
 use herd_proto::Report;
+use herd_trace::{Kind, Span};
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -268,9 +269,10 @@ impl Connection {
         let recorded = if run.reports.is_empty() {
             None
         } else {
-            let asked = Instant::now();
-            let recorded = Box::pin(self.port.choice.report(&run.reports, run.bytes)).await;
-            self.note_reports(asked, run, recorded.as_ref());
+            let (asked, span) = (Instant::now(), self.span("IAMAT"));
+            let reporting = self.port.choice.report(&run.reports, run.bytes, span.context());
+            let recorded = Box::pin(reporting).await;
+            self.note_reports(asked, span, run, recorded.as_ref());
             recorded
         };
         self.answer_run(run, recorded.as_ref());
@@ -303,7 +305,16 @@ impl Connection {
         self.count(run, recorded);
     }
 
-    fn note_reports(&self, asked: Instant, run: &Run, recorded: Option<&Recorded>) {
+    /// Begins a trace, where traces are sent: text clients have none of their own.
+    fn span(&self, command: &'static str) -> Span {
+        let mut span = Span::begin(Kind::Server, None, || command.into());
+        if span.is_recorded() {
+            span.set("client.address", self.peer.to_string());
+        }
+        span
+    }
+
+    fn note_reports(&self, asked: Instant, mut span: Span, run: &Run, recorded: Option<&Recorded>) {
         let all_refused = recorded.is_some_and(|found| found.refused.len() == run.reports.len());
         let outcome = match recorded {
             None => Outcome::Unanswered,
@@ -317,9 +328,11 @@ impl Connection {
             outcome,
             node: recorded.map(|recorded| &recorded.origin),
             id: None,
-            trace: None,
+            trace: span.context(),
         };
         self.port.slow.note(asked.elapsed(), &asked_for);
+        span.set("herd.lines", run.reports.len() as i64);
+        end(span, outcome);
     }
 
     fn count(&self, run: &Run, recorded: Option<&Recorded>) {
@@ -336,8 +349,9 @@ impl Connection {
 
     async fn answer_query(&mut self, line: &[u8], query: &Whatsat) -> io::Result<()> {
         let start = self.out.len();
-        let (asked, id) = (Instant::now(), format!("{:016x}", rand::random::<u64>()));
-        let query = Query { what: query, id: &id, trace: None };
+        let (asked, mut span) = (Instant::now(), self.span("WHATSAT"));
+        let id = format!("{:016x}", rand::random::<u64>());
+        let query = Query { what: query, id: &id, trace: span.context() };
         let (found, node) = self.port.choice.search(&query).await.unzip();
         let took = asked.elapsed();
         let outcome = match found {
@@ -359,9 +373,13 @@ impl Connection {
             outcome,
             node,
             id: Some(&id),
-            trace: None,
+            trace: span.context(),
         };
         self.port.slow.note(took, &asked_for);
+        if span.is_recorded() {
+            span.set("herd.request_id", id);
+        }
+        end(span, outcome);
         self.log_answer(start);
         self.flush_if_large().await
     }
@@ -391,6 +409,14 @@ impl Connection {
             rest = &rest[written..];
         }
         Ok(())
+    }
+}
+
+/// Ends a command's part of a trace. That nobody answered is the herd's fault, a refusal the client's.
+fn end(mut span: Span, outcome: Outcome) {
+    span.set("herd.outcome", outcome.label());
+    if outcome == Outcome::Unanswered {
+        span.fail("no node answered");
     }
 }
 

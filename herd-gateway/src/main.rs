@@ -54,6 +54,14 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
 #[tokio::main(flavor = "current_thread")]
 async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     telemetry::init(&settings)?;
+    let instance = settings.config.ports.first().map(|port| port.listen.to_string());
+    let exporting = herd_trace::start("herd-gateway", &instance.unwrap_or_default())?;
+    let ended = serve(settings).await;
+    exporting.stop();
+    ended
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let filters = log_filter::follow_signals().context("cannot listen for signals")?;

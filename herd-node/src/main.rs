@@ -82,7 +82,16 @@ async fn main() -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    match run(config).await {
+    let exporting = match herd_trace::start("herd-node", config.name.as_str()) {
+        Ok(exporting) => exporting,
+        Err(error) => {
+            eprintln!("herd-node: {error}");
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    let ended = run(config).await;
+    exporting.stop();
+    match ended {
         Ok(Drained::Clean) => ExitCode::SUCCESS,
         Ok(Drained::CutOff) => ExitCode::FAILURE,
         Err(error) => {

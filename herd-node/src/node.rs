@@ -241,7 +241,7 @@ impl Node {
             findings,
             tls: tls.clone(),
             refusals: Arc::clone(&refusals),
-            calls: Arc::new(Calls::new(config.slow_call)),
+            calls: Arc::new(Calls::new(config.name.as_str(), config.slow_call)),
             ages,
         };
         if let Some(writer) = writer {

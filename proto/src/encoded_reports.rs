@@ -2,7 +2,7 @@ use bytes::{Buf, BufMut};
 use prost::encoding::{self, DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-use crate::{Report, v1, wire_text};
+use crate::{Report, TraceContext, v1, wire_text};
 
 /// A `ReportStreamRequest`, written in the form of the wire report by report.
 ///
@@ -41,6 +41,11 @@ impl EncodedReports {
             wire_text::put(4, &report.position_text, buf);
             wire_text::put(5, &report.time_text, buf);
         });
+    }
+
+    /// Adds the trace that the report at `index` belongs to.
+    pub fn trace(&mut self, index: usize, context: &TraceContext) {
+        encoding::message::encode(2, &v1::ItemTrace::new(index, context), &mut self.0);
     }
 
     /// Adds the reports of another message behind those of this one.
@@ -133,8 +138,12 @@ mod tests {
         for report in reports() {
             encoded.push(&report);
         }
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let context = TraceContext::parse(parent).unwrap();
+        encoded.trace(3, &context);
         let reports = reports().into_iter().map(Report::into_request).collect();
-        let request = v1::ReportStreamRequest { reports };
+        let traces = vec![v1::ItemTrace::new(3, &context)];
+        let request = v1::ReportStreamRequest { reports, traces };
         assert_eq!(encoded.encode_to_vec(), request.encode_to_vec());
         assert_eq!(EncodedReports::decode(&*request.encode_to_vec()).unwrap(), encoded);
     }

@@ -9,6 +9,7 @@ mod client_id;
 mod convert;
 mod decimal;
 mod encoded_reports;
+mod item_trace;
 mod near;
 mod node_name;
 mod place;

@@ -295,7 +295,7 @@ impl Stream {
             requests.push(ReportRequest { min_peers, ..report.into_request() });
         }
         // The queue is as long as what may be in flight, so it is full only when it is closed.
-        self.requests.try_send(ReportStreamRequest { reports: requests })?;
+        self.requests.try_send(ReportStreamRequest { reports: requests, ..Default::default() })?;
         self.in_flight.push_back(Message { sent: Instant::now(), reports });
         Ok(())
     }

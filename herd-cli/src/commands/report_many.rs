@@ -285,7 +285,8 @@ mod tests {
             &format!("1.{digits}"),
         );
         let reports = vec![report.unwrap().into_request(); BATCH];
-        let size = herd_proto::v1::ReportStreamRequest { reports }.encoded_len();
+        let size =
+            herd_proto::v1::ReportStreamRequest { reports, ..Default::default() }.encoded_len();
         assert!(size <= MAX_BATCH_BYTES, "{size}");
     }
 }

@@ -17,7 +17,7 @@ use herd_node::service::EmbeddedService;
 use herd_node::telemetry::{self, LogSettings};
 use herd_node::{Config, Drained, Node, at_hangups, terminated};
 use herd_proto::topology::{NodeEntry, Problems};
-use herd_proto::{NodeName, Report, v1};
+use herd_proto::{NodeName, Report, TraceContext, v1};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -40,7 +40,21 @@ pub(super) async fn run(
     let log = log_settings(args.log);
     let _flushes_when_dropped = telemetry::init(&log, &plan.log_name())
         .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
+    let exporting = herd_trace::start("herd-cli", &plan.log_name())
+        .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
     raise_file_limit();
+    let ended = serve(plan, target, asked_to_stop, output).await;
+    exporting.stop();
+    ended
+}
+
+/// Runs the herd until it is asked to stop.
+async fn serve(
+    plan: Plan,
+    target: Target,
+    asked_to_stop: impl Future<Output = &'static str>,
+    output: &mut Output,
+) -> Result<ExitCode, Failure> {
     let mut herd = Herd::start(plan).await.map_err(Failure::Other)?;
     output.answer(&herd.view(&target))?;
     output.flush()?;
@@ -244,16 +258,21 @@ impl Herd {
 struct InThisProcess(EmbeddedService);
 
 impl EmbeddedNode for InThisProcess {
-    fn report<'a>(&'a self, reports: &'a [Report]) -> NodeAnswer<'a, v1::ReportStreamResponse> {
-        Box::pin(self.0.report(reports))
+    fn report<'a>(
+        &'a self,
+        reports: &'a [Report],
+        trace: Option<TraceContext>,
+    ) -> NodeAnswer<'a, v1::ReportStreamResponse> {
+        Box::pin(self.0.report(reports, trace))
     }
 
     fn search(
         &self,
         request: v1::SearchRequest,
         timeout: Duration,
+        trace: Option<TraceContext>,
     ) -> NodeAnswer<'_, v1::SearchResponse> {
-        Box::pin(async move { self.0.search(&request, Some(timeout)).await })
+        Box::pin(async move { self.0.search(&request, Some(timeout), trace).await })
     }
 
     fn get(&self, request: v1::GetRequest) -> NodeAnswer<'_, v1::GetResponse> {

@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 5;
 pub(crate) fn herd_cli() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd-cli"));
     for (name, _) in std::env::vars() {
-        if name.starts_with("HERD_") {
+        if name.starts_with("HERD_") || name.starts_with("OTEL_") {
             command.env_remove(name);
         }
     }

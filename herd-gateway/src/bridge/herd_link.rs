@@ -181,7 +181,7 @@ impl<'a> Session<'a> {
         let number = self.next_number;
         self.next_number += 1;
         self.in_flight.push_back((number, records));
-        Kind::Batch(v1::Batch { number, records: wire })
+        Kind::Batch(v1::Batch { number, records: wire, ..Default::default() })
     }
 
     /// A bridge holds no records, and claims none.

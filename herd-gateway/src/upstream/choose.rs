@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use herd_proto::{NodeName, Report};
+use herd_proto::{NodeName, Report, TraceContext};
+use herd_trace::{Kind, Span};
 use tokio::time;
 
 use super::search::Query;
@@ -24,18 +25,38 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    async fn report(&self, reports: &[Report], line_bytes: usize) -> Result<Recorded, LinkError> {
-        match self {
-            Self::Remote(node) => node.report(reports, line_bytes).await,
-            Self::Embedded(node) => node.report(reports).await,
-        }
+    async fn report(
+        &self,
+        reports: &[Report],
+        line_bytes: usize,
+        trace: Option<&TraceContext>,
+    ) -> Result<Recorded, LinkError> {
+        let span = self.span(trace, "herd.v1.Locations", "ReportStream");
+        let answer = match self {
+            Self::Remote(node) => node.report(reports, line_bytes, span.context()).await,
+            Self::Embedded(node) => node.report(reports, span.context()).await,
+        };
+        ended(span, answer)
     }
 
     async fn search(&self, query: &Query<'_>) -> Result<Found, LinkError> {
-        match self {
-            Self::Remote(node) => node.search(query).await,
-            Self::Embedded(node) => node.search(query).await,
+        let span = self.span(query.trace, "herd.v1.Places", "Search");
+        let query = Query { trace: span.context(), ..*query };
+        let answer = match self {
+            Self::Remote(node) => node.search(&query).await,
+            Self::Embedded(node) => node.search(&query).await,
+        };
+        ended(span, answer)
+    }
+
+    /// One try in a trace, if there is one.
+    fn span(&self, trace: Option<&TraceContext>, service: &str, method: &str) -> Span {
+        let Some(trace) = trace else { return Span::none() };
+        let mut span = Span::call(Kind::Client, Some(trace.clone()), service, method);
+        if span.is_recorded() {
+            span.set("herd.node", self.name().to_string());
         }
+        span
     }
 
     /// The node's name.
@@ -63,6 +84,18 @@ impl Link {
     }
 }
 
+/// Ends a try with what came of it.
+fn ended<T>(mut span: Span, answer: Result<T, LinkError>) -> Result<T, LinkError> {
+    if let Err(error) = &answer {
+        span.fail(match error {
+            LinkError::Unreachable => "no connection",
+            LinkError::Broken => "the connection broke",
+            LinkError::Silent => "no answer in time",
+        });
+    }
+    answer
+}
+
 /// The nodes that may answer for one text port.
 ///
 /// One node serves all until it fails; so a client that reports and then asks finds what it
@@ -87,9 +120,16 @@ impl Choice {
 
     /// Has reports with lines of `line_bytes` together recorded by the first node that takes
     /// them. Repeating a report changes nothing, so they may be tried again elsewhere. `None` if no
-    /// node answered.
-    pub(crate) async fn report(&self, reports: &[Report], line_bytes: usize) -> Option<Recorded> {
-        let report = |link: Link| async move { link.report(reports, line_bytes).await };
+    /// node answered. The first one belongs to `trace`.
+    pub(crate) async fn report(
+        &self,
+        reports: &[Report],
+        line_bytes: usize,
+        trace: Option<&TraceContext>,
+    ) -> Option<Recorded> {
+        // Nodes begin no trace for a message, so they need not hear of one that nobody keeps.
+        let trace = trace.filter(|trace| trace.is_sampled());
+        let report = |link: Link| async move { link.report(reports, line_bytes, trace).await };
         self.first_answer(report).await.map(|(recorded, _)| recorded)
     }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use herd_proto::{NodeName, Report, v1};
+use herd_proto::{NodeName, Report, TraceContext, v1};
 use tokio::time::{self, Instant};
 use tonic::Status;
 
@@ -34,10 +34,15 @@ impl EmbeddedLink {
     }
 
     /// As [`super::NodeLink::report`].
-    pub(super) async fn report(&self, reports: &[Report]) -> Result<Recorded, LinkError> {
+    pub(super) async fn report(
+        &self,
+        reports: &[Report],
+        trace: Option<&TraceContext>,
+    ) -> Result<Recorded, LinkError> {
         let asked = Instant::now();
         // A node whose disk has stopped answers late.
-        let answer = time::timeout(self.limits.report_timeout, self.node.report(reports)).await;
+        let answer = self.node.report(reports, trace.cloned());
+        let answer = time::timeout(self.limits.report_timeout, answer).await;
         self.seconds.report.observe(asked.elapsed().as_secs_f64());
         match answer {
             Ok(Ok(response)) => Recorded::from_response(response).ok_or(LinkError::Broken),
@@ -59,7 +64,7 @@ impl Calls for EmbeddedLink {
         call: Call<'_>,
     ) -> Result<v1::SearchResponse, Status> {
         let asked = Instant::now();
-        let answer = self.node.search(request, call.timeout).await;
+        let answer = self.node.search(request, call.timeout, call.trace.cloned()).await;
         self.seconds.search.observe(asked.elapsed().as_secs_f64());
         answer
     }

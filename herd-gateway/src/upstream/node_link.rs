@@ -4,7 +4,7 @@ use std::time::Duration;
 use herd_edge::Bearer;
 use herd_proto::v1::locations_client::LocationsClient;
 use herd_proto::v1::places_client::PlacesClient;
-use herd_proto::{MAX_MESSAGE_BYTES, NodeName, Report, v1};
+use herd_proto::{MAX_MESSAGE_BYTES, NodeName, Report, TraceContext, v1};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, Instant};
@@ -104,7 +104,7 @@ impl NodeLink {
     }
 
     /// Reports, in order, at most [`herd_proto::MAX_BATCH`] with lines of
-    /// `line_bytes` together.
+    /// `line_bytes` together. The first one belongs to `trace`.
     ///
     /// # Cancel safety
     /// Dropping the future stops the waiting; the reports may still be recorded.
@@ -112,13 +112,14 @@ impl NodeLink {
         &self,
         reports: &[Report],
         line_bytes: usize,
+        trace: Option<&TraceContext>,
     ) -> Result<Recorded, LinkError> {
         if self.state.is_silent() {
             return Err(LinkError::Unreachable);
         }
         let (reply, answer) = oneshot::channel();
         let exchange = async {
-            let chunk = Chunk::new(reports, line_bytes, reply);
+            let chunk = Chunk::new(reports, line_bytes, trace.cloned(), reply);
             self.queue.send(chunk).await.map_err(|_| LinkError::Unreachable)?;
             answer.await.unwrap_or(Err(LinkError::Broken))
         };

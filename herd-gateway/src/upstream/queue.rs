@@ -2,7 +2,7 @@
 
 use std::future;
 
-use herd_proto::{EncodedReports, MAX_MESSAGE_BYTES, Report};
+use herd_proto::{EncodedReports, MAX_MESSAGE_BYTES, Report, TraceContext, v1};
 use tokio::sync::{mpsc, oneshot};
 
 use super::LinkError;
@@ -28,19 +28,27 @@ pub(super) struct Chunk {
     reports: usize,
     /// Length of the lines they come from.
     line_bytes: usize,
+    /// The trace that the first report belongs to, and stands for the others: lines that came together
+    /// take one way.
+    trace: Option<TraceContext>,
     /// Who waits.
     reply: Reply,
 }
 
 impl Chunk {
-    pub(super) fn new(reports: &[Report], line_bytes: usize, reply: Reply) -> Self {
+    pub(super) fn new(
+        reports: &[Report],
+        line_bytes: usize,
+        trace: Option<TraceContext>,
+        reply: Reply,
+    ) -> Self {
         let mut encoded = EncodedReports::default();
         // A report is seldom longer than its line: no text is copied twice.
         encoded.reserve(line_bytes);
         for report in reports {
             encoded.push(report);
         }
-        Self { encoded, reports: reports.len(), line_bytes, reply }
+        Self { encoded, reports: reports.len(), line_bytes, trace, reply }
     }
 }
 
@@ -84,9 +92,11 @@ impl Queue {
 
     /// Merges the chunks that are here now, without waiting for more. Chunks are never split.
     pub(super) fn next_message(&mut self) -> Option<Message> {
-        let Chunk { mut encoded, mut reports, mut line_bytes, reply } = self.take_head()?;
+        let Chunk { mut encoded, mut reports, mut line_bytes, trace, reply } = self.take_head()?;
         let mut askers = vec![(reports, reply)];
+        let mut traces: Vec<_> = trace.map(|trace| (0, trace)).into_iter().collect();
         while let Some(chunk) = self.take_head() {
+            let start = reports;
             line_bytes += chunk.line_bytes;
             reports += chunk.reports;
             if reports > MESSAGE_REPORTS_MAX || line_bytes > MESSAGE_LINE_BYTES_MAX {
@@ -95,6 +105,12 @@ impl Queue {
             }
             encoded.append(&chunk.encoded);
             askers.push((chunk.reports, chunk.reply));
+            if let Some(trace) = chunk.trace.filter(|_| v1::ItemTrace::has_room(traces.len())) {
+                traces.push((start, trace));
+            }
+        }
+        for (index, trace) in traces {
+            encoded.trace(index, &trace);
         }
         Some(Message { encoded, askers })
     }
@@ -113,11 +129,13 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     fn chunk(reports: usize, line_bytes: usize) -> Chunk {
         let encoded = EncodedReports::default();
-        Chunk { encoded, reports, line_bytes, reply: oneshot::channel().0 }
+        Chunk { encoded, reports, line_bytes, trace: None, reply: oneshot::channel().0 }
     }
 
     fn sizes(queue: &mut Queue) -> Vec<Vec<usize>> {
@@ -142,6 +160,22 @@ mod tests {
             sender.try_send(chunk(1, line_bytes)).unwrap();
         }
         assert_eq!(sizes(&mut queue), [vec![1], vec![1, 1], vec![1]]);
+    }
+
+    #[test]
+    fn each_chunk_may_tell_the_trace_of_its_first_report_up_to_a_limit() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let (sender, mut queue) = queue();
+        sender.try_send(chunk(3, 1)).unwrap();
+        for _ in 0..20 {
+            let trace = TraceContext::parse(parent);
+            sender.try_send(Chunk { trace, ..chunk(2, 1) }).unwrap();
+        }
+        let encoded = queue.next_message().unwrap().encoded.encode_to_vec();
+        let traces = v1::ReportStreamRequest::decode(&*encoded).unwrap().traces;
+        let indices: Vec<_> = traces.iter().map(|trace| trace.index).collect();
+        assert_eq!(indices, (0..16).map(|chunk| 3 + 2 * chunk).collect::<Vec<_>>());
+        assert!(traces.iter().all(|trace| trace.traceparent == parent));
     }
 
     #[tokio::test]

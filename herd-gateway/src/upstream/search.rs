@@ -24,7 +24,7 @@ const GET_TIMEOUT: Duration = Duration::from_secs(1);
 const ID_KEY: &str = "x-request-id";
 
 /// What is asked, and by which names it is found again.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Query<'a> {
     pub(crate) what: &'a Whatsat,
     /// The name of the node's calls, of printable ASCII.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use herd_gateway::{Answer, Config, EmbeddedNode, Gateway, Limits};
-use herd_proto::{LocationRecord, NodeName, Report, Timestamp, v1};
+use herd_proto::{LocationRecord, NodeName, Report, Timestamp, TraceContext, v1};
 use tonic::{Code, Status};
 
 use crate::fake_node::{CLOCK, FakeNode, Script};
@@ -30,7 +30,11 @@ enum Trouble {
 }
 
 impl EmbeddedNode for Memory {
-    fn report<'a>(&'a self, reports: &'a [Report]) -> Answer<'a, v1::ReportStreamResponse> {
+    fn report<'a>(
+        &'a self,
+        reports: &'a [Report],
+        _: Option<TraceContext>,
+    ) -> Answer<'a, v1::ReportStreamResponse> {
         Box::pin(async move {
             match self.trouble {
                 Some(Trouble::Draining) => return Err(Status::unavailable("stopping")),
@@ -58,6 +62,7 @@ impl EmbeddedNode for Memory {
         &self,
         request: v1::SearchRequest,
         timeout: Duration,
+        _: Option<TraceContext>,
     ) -> Answer<'_, v1::SearchResponse> {
         Box::pin(async move {
             assert_eq!(timeout, Limits::default().search_timeout);

@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, Response};
+use herd_proto::TraceContext;
+use herd_trace::{Kind, Span as TraceSpan};
+use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -12,6 +14,7 @@ use tonic_types::StatusExt as _;
 use tracing::{Span, debug, debug_span, warn};
 
 use super::calls::Timing;
+use super::connection::Remote;
 use super::guard::Guard;
 use super::request_id::{self, CallName, shown};
 
@@ -24,13 +27,31 @@ pub(super) struct Call {
     path: String,
     guard: Arc<Guard>,
     timing: Timing,
+    traced: TraceSpan,
 }
 
 impl Call {
     /// Takes its name from the headers, if there is one.
-    pub(super) fn new(path: &str, headers: &HeaderMap, guard: &Arc<Guard>) -> Self {
+    pub(super) fn new(request: &Request<Body>, guard: &Arc<Guard>) -> Self {
+        let path = request.uri().path();
         let timing = guard.calls.begin(path);
-        Self { name: CallName::of(headers), path: path.into(), guard: Arc::clone(guard), timing }
+        let mut name = CallName::of(request.headers());
+        let mut traced = timing.span(name.trace.clone());
+        if traced.is_recorded() {
+            traced.set("herd.request_id", name.id.to_string());
+            if let Some(remote) = request.extensions().get::<Remote>() {
+                traced.set("client.address", remote.address.ip().to_string());
+            }
+        }
+        if let Some(trace) = traced.context() {
+            name.trace = Some(trace.clone());
+        }
+        Self { name, path: path.into(), guard: Arc::clone(guard), timing, traced }
+    }
+
+    /// The trace that what the call causes belongs to.
+    pub(super) fn trace(&self) -> Option<&TraceContext> {
+        self.name.trace.as_ref()
     }
 
     /// What is logged of it stands in here.
@@ -85,6 +106,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.timing.finish(&self.name);
+        self.traced.answered(Kind::Server, self.timing.code() as i32);
     }
 }
 

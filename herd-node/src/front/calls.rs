@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use herd_edge::Seldom;
-use herd_proto::FILE_DESCRIPTOR_SET;
+use herd_proto::{FILE_DESCRIPTOR_SET, TraceContext};
+use herd_trace::{Kind, Span};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -33,6 +34,8 @@ pub(crate) struct Calls {
     methods: HashMap<String, Arc<Method>>,
     /// All that are called and do not exist: their names are the callers' to choose.
     other: Arc<Method>,
+    /// The node's name, in traces.
+    node: String,
     slow: Option<Duration>,
     slow_log: Seldom,
     started: Family<MethodLabels, Counter>,
@@ -76,8 +79,8 @@ impl fmt::Debug for Calls {
 }
 
 impl Calls {
-    /// Nothing was called yet. Unary calls that take `slow` are logged.
-    pub(crate) fn new(slow: Option<Duration>) -> Self {
+    /// Nothing was called yet of `node`. Unary calls that take `slow` are logged.
+    pub(crate) fn new(node: &str, slow: Option<Duration>) -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(BOUNDS);
         let sets = [
             FILE_DESCRIPTOR_SET,
@@ -88,6 +91,7 @@ impl Calls {
         Self {
             methods: sets.into_iter().flat_map(methods).collect(),
             other: Method::new("other", "other", false),
+            node: node.to_owned(),
             slow,
             slow_log: Seldom::default(),
             started: Family::default(),
@@ -188,6 +192,25 @@ pub(super) struct Timing {
 }
 
 impl Timing {
+    /// The call's part of a trace, if it is of a kind that has one: streams last for days, and probes
+    /// tell nobody anything.
+    pub(super) fn span(&self, parent: Option<TraceContext>) -> Span {
+        let MethodLabels { grpc_service, grpc_method } = &self.method.labels;
+        if !self.method.unary || grpc_service.starts_with("grpc.health.") {
+            return Span::none();
+        }
+        let mut span = Span::call(Kind::Server, parent, grpc_service, grpc_method);
+        if span.is_recorded() {
+            span.set("herd.node", self.calls.node.clone());
+        }
+        span
+    }
+
+    /// The status with which the call ended; CANCELLED if its caller left.
+    pub(super) fn code(&self) -> Code {
+        self.code.unwrap_or(Code::Cancelled)
+    }
+
     /// Notes with which status the call ends.
     pub(super) fn ends_with(&mut self, code: Code) {
         self.code = Some(code);
@@ -195,7 +218,7 @@ impl Timing {
 
     /// Counts the call, and logs it if it was slow.
     pub(super) fn finish(&self, name: &CallName) {
-        let (code, took) = (self.code.unwrap_or(Code::Cancelled), self.begun.elapsed());
+        let (code, took) = (self.code(), self.begun.elapsed());
         self.calls.end(&self.method, code, took);
         self.calls.log_slow(&self.method, name, code, took);
     }
@@ -219,7 +242,7 @@ mod tests {
 
     #[test]
     fn of_slow_calls_one_a_second_is_logged_and_streams_never() {
-        let all_slow = Arc::new(Calls::new(Some(Duration::ZERO)));
+        let all_slow = Arc::new(Calls::new("Bailey", Some(Duration::ZERO)));
         let log = logged(|| {
             for path in ["/herd.v1.Locations/Watch", "/made/up", "/herd.v1.Locations/Get"] {
                 call(&all_slow, path);
@@ -230,7 +253,7 @@ mod tests {
         assert!(log.contains("slow call") && log.contains("method=herd.v1.Locations/Get"), "{log}");
         assert!(log.contains("trace_id=4bf92f3577b34da6a3ce929d0e0e4736"), "{log}");
         assert_eq!(all_slow.slow_log.unsaid(), 1);
-        let none_slow = Arc::new(Calls::new(None));
+        let none_slow = Arc::new(Calls::new("Bailey", None));
         assert_eq!(logged(|| call(&none_slow, "/herd.v1.Locations/Get")), "");
     }
 }

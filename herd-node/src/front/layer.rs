@@ -56,7 +56,7 @@ where
         // CANCELLED, and must be the later of the two.
         let deadline =
             time_left(request.headers()).and_then(|left| Instant::now().checked_add(left));
-        let call = Call::new(request.uri().path(), request.headers(), &self.guard);
+        let call = Call::new(&request, &self.guard);
         let Admitted { caller, permit } = match self.guard.admit(&request) {
             Ok(admitted) => admitted,
             Err(status) => {
@@ -66,6 +66,9 @@ where
         };
         let revoked = caller.bearer.as_ref().map(|bearer| bearer.revoked.clone());
         request.extensions_mut().insert(caller);
+        if let Some(trace) = call.trace() {
+            request.extensions_mut().insert(trace.clone());
+        }
         let span = call.span();
         let answer = span.in_scope(|| self.inner.call(request));
         Box::pin(
@@ -126,7 +129,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_not_answered_in_time_is_deadline_exceeded_and_lets_go_of_its_place() {
         let open = Access { tokens: None, nodes: None };
-        let calls = Arc::new(Calls::new(None));
+        let calls = Arc::new(Calls::new("Bailey", None));
         let guard = Arc::new(Guard::new(open, 1, Arc::default(), calls));
         let stuck = service_fn(async |_: Request<Body>| {
             pending::<()>().await;

@@ -5,6 +5,7 @@ mod links;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod watching;
 mod witnesses;
 
@@ -14,6 +15,7 @@ use herd_proto::{ClientId, LocationRecord, NodeName, Report, Timestamp, Violatio
 
 pub use self::forget::{Forgotten, GenerationsExhausted};
 pub use self::retention::Unacceptable;
+use self::traces::Traces;
 pub use self::watching::Told;
 use self::witnesses::Witnesses;
 pub use self::witnesses::{MAX_AWAITED, TooManyAwaited, WaitId};
@@ -125,6 +127,8 @@ pub struct State {
     wheel: Wheel,
     /// When the record in each slot was learnt.
     history: History,
+    /// The traces of some records.
+    traces: Traces,
     /// How long records of peers took.
     propagation: Latencies,
     hops: Latencies,
@@ -183,6 +187,7 @@ impl State {
             lifetimes: None,
             wheel: Wheel::default(),
             history: History::default(),
+            traces: Traces::default(),
             propagation: Latencies::default(),
             hops: Latencies::default(),
             clock: Timestamp::EPOCH,

@@ -4,6 +4,7 @@
 mod backoff;
 mod dial;
 mod friends;
+mod hops;
 mod pump;
 
 pub use dial::{Connect, Way, dial, over_tcp};

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
+use super::hops::Hops;
 use crate::herd::Now;
 use crate::herd::link::{Ended, Link};
 use crate::herd::state::State;
@@ -77,7 +78,13 @@ pub async fn pump(
         }
         tokio::select! {
             frame = inbound.next() => match frame {
-                Ok(Some(frame)) => link.with(|link, state, now| link.receive(state, now, frame)),
+                Ok(Some(mut frame)) => {
+                    let mut hops = Hops::begin(&mut frame);
+                    link.with(|link, state, now| {
+                        hops.watch(state, |state| link.receive(state, now, frame));
+                    });
+                    hops.end(&node, met.as_ref(), || shared.now());
+                }
                 Ok(None) => {
                     link.say_all(&outbound).await;
                     break "the peer closed the stream".to_owned();

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use herd_proto::v1::locations_server::Locations;
-use herd_proto::{ClientId, NearQuery, Report, Violations, invalid_argument, v1};
+use herd_proto::{ClientId, NearQuery, Report, TraceContext, Violations, invalid_argument, v1};
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
@@ -71,10 +71,14 @@ impl Locations for LocationsService {
                 denied("CLIENT_NOT_ALLOWED", &error.to_string())
             })?;
         let min_peers = request.get_ref().min_peers;
+        let trace = request.extensions().get::<TraceContext>();
         let mut wanted = Wanted::new(self.shared(), min_peers);
         let (record, applied, change, begun) = self.shared().with(|state, now| {
             let taken = wanted.report(state, now, report, min_peers);
             let (record, applied) = taken.map_err(|error| self.intake.not_taken(&error))?;
+            if let Some(trace) = trace.filter(|_| applied) {
+                state.note_trace(now, &record.client, trace);
+            }
             let begun = wanted.begin(state)?;
             Ok::<_, Status>((record, applied, state.changes(), begun))
         })?;

@@ -1,5 +1,6 @@
 //! `Locations.ReportStream`: one answer for each message, in order.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -7,7 +8,8 @@ use std::future::ready;
 
 use futures_util::{Stream, StreamExt as _, stream};
 use herd_edge::{Reason, Refusals};
-use herd_proto::{MAX_BATCH, Report, Violations, invalid_argument, v1};
+use herd_proto::{ClientId, MAX_BATCH, Report, TraceContext, Violations, invalid_argument, v1};
+use herd_trace::{Kind, Span};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -43,7 +45,8 @@ pub(super) fn answers(
         let applied = request.and_then(|request| answer(&intake, &caller, &request));
         let durability = intake.durability.clone();
         async move {
-            let (response, change, wait) = applied?;
+            // What is traced lasts until it is answered.
+            let (response, change, wait, _spans) = applied?;
             durability.wait(change).await;
             if let Some(wait) = wait {
                 wait.applied().await?;
@@ -83,7 +86,7 @@ fn answer(
     intake: &Intake,
     caller: &Caller,
     request: &v1::ReportStreamRequest,
-) -> Result<(v1::ReportStreamResponse, u64, Option<Wait>), Status> {
+) -> Result<(v1::ReportStreamResponse, u64, Option<Wait>, Spans), Status> {
     let count = request.reports.len();
     if count > MAX_BATCH {
         let rule = format!("must be at most {MAX_BATCH} reports, got {count}");
@@ -97,7 +100,45 @@ fn answer(
     let reports: Vec<_> = request.reports.iter().map(checked).collect();
     let min_peers = request.reports.iter().map(|report| report.min_peers);
     let most = min_peers.clone().max().unwrap_or(0);
-    take(intake, reports.into_iter().zip(min_peers).collect(), most)
+    let mut spans = Spans::begin(v1::ItemTrace::read(&request.traces, count));
+    let reports = reports.into_iter().zip(min_peers).collect();
+    let (response, change, wait) = take(intake, reports, most, &spans)?;
+    spans.tell(&response, count);
+    Ok((response, change, wait, spans))
+}
+
+/// The parts that a message has in traces: one for each report that a trace was told of.
+#[derive(Debug)]
+pub(super) struct Spans(Vec<(usize, Span)>);
+
+impl Spans {
+    /// Begins them, for reports by their index.
+    pub(super) fn begin(traces: impl Iterator<Item = (usize, TraceContext)>) -> Self {
+        let begin =
+            |trace| Span::call(Kind::Server, Some(trace), "herd.v1.Locations", "ReportStream");
+        Self(traces.map(|(index, trace)| (index, begin(trace))).collect())
+    }
+
+    /// The clients that are told of in traces, by the index of their reports.
+    fn reports(
+        &self,
+        reports: &[(Result<Report, Violations>, u32)],
+    ) -> BTreeMap<usize, (ClientId, &TraceContext)> {
+        let traced = self.0.iter().filter_map(|(index, span)| {
+            let (report, _) = reports.get(*index)?;
+            Some((*index, (report.as_ref().ok()?.client.clone(), span.context()?)))
+        });
+        traced.collect()
+    }
+
+    /// Says what came of the message.
+    pub(super) fn tell(&mut self, response: &v1::ReportStreamResponse, reports: usize) {
+        for (_, span) in self.0.iter_mut().filter(|(_, span)| span.is_recorded()) {
+            span.set("herd.node", response.origin.clone());
+            span.set("herd.reports", reports as i64);
+            span.set("herd.applied", i64::from(response.applied));
+        }
+    }
 }
 
 /// Takes checked reports, each with the `min_peers` that it asks for, `most` of them at most; the
@@ -106,8 +147,10 @@ pub(super) fn take(
     intake: &Intake,
     reports: Vec<(Result<Report, Violations>, u32)>,
     most: u32,
+    spans: &Spans,
 ) -> Result<(v1::ReportStreamResponse, u64, Option<Wait>), Status> {
     let mut wanted = Wanted::new(&intake.shared, most);
+    let mut traced = spans.reports(&reports);
     let (response, change, begun) = intake.shared.with(|state, now| {
         let (mut applied, mut failures, mut budget) = (0, Vec::new(), MAX_WORDS);
         let sound = reports.iter().map(|(report, _)| report.as_ref().ok());
@@ -127,7 +170,12 @@ pub(super) fn take(
                 }
             };
             match taken {
-                Ok(newest) => applied += u32::from(newest),
+                Ok(newest) => {
+                    applied += u32::from(newest);
+                    if let Some((client, trace)) = traced.remove(&index).filter(|_| newest) {
+                        state.note_trace(now, &client, trace);
+                    }
+                }
                 Err(violations) => failures.push(failure(index as u32, violations, &mut budget)),
             }
         }

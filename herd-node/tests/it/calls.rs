@@ -33,7 +33,10 @@ async fn streams_end_with_deadline_exceeded_when_their_callers_time_is_over() {
     assert!(begun.elapsed() >= SHORT);
 
     let (keep_open, requests) = tokio::sync::mpsc::channel(1);
-    keep_open.send(ReportStreamRequest { reports: vec![report("kiwi")] }).await.unwrap();
+    keep_open
+        .send(ReportStreamRequest { reports: vec![report("kiwi")], ..Default::default() })
+        .await
+        .unwrap();
     let stream = client.report_stream(within(ReceiverStream::new(requests))).await;
     let mut answers = stream.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap().unwrap().applied, 1);

@@ -59,7 +59,7 @@ async fn a_stream_is_answered_in_order_while_writes_cover_several_messages() {
     let messages: Vec<_> = (0..200)
         .map(|number| {
             let reports = vec![report(&format!("c{number}")); number % 3 + 1];
-            ReportStreamRequest { reports }
+            ReportStreamRequest { reports, ..Default::default() }
         })
         .collect();
     let stream = locations(&node).await.report_stream(tokio_stream::iter(messages)).await.unwrap();

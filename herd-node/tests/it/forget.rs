@@ -132,7 +132,7 @@ async fn a_peers_records_from_too_far_ahead_and_from_long_ago_are_refused_and_co
     let origin = NodeName::parse("hand").unwrap();
     let records = [("far", far), ("kiwi", now), ("ancient", Timestamp::EPOCH)]
         .map(|(id, moment)| Record::from(&record_of(id, moment, origin.clone())));
-    let batch = Batch { number: 1, records: records.into() };
+    let batch = Batch { number: 1, records: records.into(), ..Default::default() };
     let frames =
         [Kind::Hello(hello("hand")), Kind::Batch(batch)].map(|kind| Frame { kind: Some(kind) });
     // The stream stays open, so that the status still tells of it.

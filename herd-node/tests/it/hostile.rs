@@ -52,7 +52,7 @@ async fn two_thousand_cancelled_calls_harm_neither_their_connection_nor_others()
 /// A request of some 60 bytes on the wire.
 fn small() -> ReportStreamRequest {
     let padded = ReportRequest { client_id: "k".repeat(28).into(), ..report("kiwi") };
-    ReportStreamRequest { reports: vec![padded] }
+    ReportStreamRequest { reports: vec![padded], ..Default::default() }
 }
 
 #[tokio::test]
@@ -170,7 +170,10 @@ async fn a_batch_of_too_many_records_ends_the_stream_with_the_reason() {
     // 4,097 of the smallest fit into a message, a million do not.
     let node = start("Bailey", &[]).await;
     let records = vec![Record::default(); MAX_BATCH + 1];
-    let frames = [Kind::Hello(hello("Bona")), Kind::Batch(Batch { number: 1, records })];
+    let frames = [
+        Kind::Hello(hello("Bona")),
+        Kind::Batch(Batch { number: 1, records, ..Default::default() }),
+    ];
     let frames = frames.map(|kind| Frame { kind: Some(kind) });
     let stream = gossip(&node).await.propagate(tokio_stream::iter(frames)).await;
     let said = goodbye(stream.unwrap().into_inner()).await;
@@ -193,7 +196,10 @@ async fn goodbye(mut inbound: Streaming<Frame>) -> String {
 async fn a_batch_of_a_million_records_is_refused_by_its_size() {
     let node = start("Bailey", &[]).await;
     let records = vec![Record::default(); 1_000_000];
-    let frames = [Kind::Hello(hello("Bona")), Kind::Batch(Batch { number: 1, records })];
+    let frames = [
+        Kind::Hello(hello("Bona")),
+        Kind::Batch(Batch { number: 1, records, ..Default::default() }),
+    ];
     let frames = frames.map(|kind| Frame { kind: Some(kind) });
     let stream = gossip(&node).await.propagate(tokio_stream::iter(frames)).await;
     let said = goodbye(stream.unwrap().into_inner()).await;

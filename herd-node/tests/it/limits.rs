@@ -39,6 +39,7 @@ async fn a_watcher_that_does_not_read_is_let_go_before_it_owes_too_much() {
     // More than HTTP/2's windows and buffers hold on the way: long ids.
     let reports = |round: usize| ReportStreamRequest {
         reports: (0..800).map(|n| report(&format!("{}-{round}-{n}", "x".repeat(1000)))).collect(),
+        ..Default::default()
     };
     let messages = tokio_stream::iter((0..40).map(reports));
     let mut answers = locations(&node).await.report_stream(messages).await.unwrap().into_inner();
@@ -67,8 +68,10 @@ async fn a_client_too_many_is_refused_and_those_that_are_known_go_on() {
     }
     let refused = client.report(report("emu")).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
-    let messages =
-        tokio_stream::iter([ReportStreamRequest { reports: ["emu", "moa"].map(report).into() }]);
+    let messages = tokio_stream::iter([ReportStreamRequest {
+        reports: ["emu", "moa"].map(report).into(),
+        ..Default::default()
+    }]);
     let mut answers = client.report_stream(messages).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
     assert_eq!((answer.failures.len(), answer.failures[0].index), (1, 0), "{answer:?}");
@@ -95,7 +98,7 @@ async fn a_client_that_reports_too_often_is_refused_and_others_are_not() {
     settings.limits.max_client_rate = Some(5);
     let node = Node::start(settings).await.unwrap();
     let mut client = locations(&node).await;
-    let message = ReportStreamRequest { reports: vec![report("kiwi"); 50] };
+    let message = ReportStreamRequest { reports: vec![report("kiwi"); 50], ..Default::default() };
     let messages = tokio_stream::iter([message]);
     let mut answers = client.report_stream(messages).await.unwrap().into_inner();
     let refused = answers.message().await.unwrap().unwrap().failures.len();
@@ -116,7 +119,8 @@ async fn a_connection_that_brings_too_much_is_read_from_more_slowly_over_all_its
     let client = locations(&node).await;
     let begun = Instant::now();
     let bring = async || {
-        let message = || ReportStreamRequest { reports: vec![report("kiwi"); 500] };
+        let message =
+            || ReportStreamRequest { reports: vec![report("kiwi"); 500], ..Default::default() };
         let messages = tokio_stream::iter([message(), message()]);
         let mut answers = client.clone().report_stream(messages).await.unwrap().into_inner();
         let mut taken = 0;
@@ -203,6 +207,7 @@ async fn messages_longer_than_is_set_are_refused_both_ways_and_counted() {
     let mut client = locations(&node).await;
     let long = |count: usize| ReportStreamRequest {
         reports: (0..count).map(|n| report(&format!("{n}{}", "x".repeat(900)))).collect(),
+        ..Default::default()
     };
     let messages = tokio_stream::iter([long(5)]);
     let mut answers = client.report_stream(messages).await.unwrap().into_inner();
@@ -241,7 +246,10 @@ async fn a_watcher_may_name_1024_clients() {
 async fn a_message_of_too_many_reports_ends_the_stream_with_the_reason() {
     let node = start("Bailey", &[]).await;
     let mut client = locations(&node).await;
-    let message = |count: usize| ReportStreamRequest { reports: vec![report("kiwi"); count] };
+    let message = |count: usize| ReportStreamRequest {
+        reports: vec![report("kiwi"); count],
+        ..Default::default()
+    };
     let messages = tokio_stream::iter([message(4096), message(4097)]);
     let mut answers = client.report_stream(messages).await.unwrap().into_inner();
     assert!(answers.message().await.unwrap().is_some());

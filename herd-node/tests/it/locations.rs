@@ -44,9 +44,12 @@ async fn a_stream_answers_each_message_in_order_and_names_the_bad_reports() {
     let node = start("Bailey", &[]).await;
     let mut client = locations(&node).await;
     let messages = vec![
-        ReportStreamRequest { reports: vec![report("a"), report(""), report("b")] },
-        ReportStreamRequest { reports: vec![] },
-        ReportStreamRequest { reports: vec![report("a")] },
+        ReportStreamRequest {
+            reports: vec![report("a"), report(""), report("b")],
+            ..Default::default()
+        },
+        ReportStreamRequest { reports: vec![], ..Default::default() },
+        ReportStreamRequest { reports: vec![report("a")], ..Default::default() },
     ];
     let answers = client.report_stream(iter(messages)).await.unwrap().into_inner();
     let answers: Vec<_> = answers.collect::<Result<_, _>>().await.unwrap();
@@ -134,7 +137,7 @@ async fn a_message_full_of_bad_reports_is_answered_within_the_limit_of_a_message
     };
     let mut reports = vec![wrong; 4095];
     reports.push(report("kiwi"));
-    let messages = iter([ReportStreamRequest { reports }]);
+    let messages = iter([ReportStreamRequest { reports, ..Default::default() }]);
     let mut answers = locations(&node).await.report_stream(messages).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
     assert_eq!((answer.failures.len(), answer.applied), (4095, 1));

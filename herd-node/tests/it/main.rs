@@ -22,4 +22,5 @@ mod support;
 mod tidy;
 mod tls;
 mod tokens;
+mod traces;
 mod watch;

@@ -48,6 +48,7 @@ async fn a_message_of_a_stream_is_answered_when_a_friend_has_all_of_it() {
             .map(|number| asking(&format!("c{number}"), number % 2))
             .chain([asking("greedy", 3)])
             .collect(),
+        ..Default::default()
     };
     let mut client = locations(&bailey).await;
     let mut answers =

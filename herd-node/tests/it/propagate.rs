@@ -102,7 +102,11 @@ async fn a_person_can_feed_a_stream_by_hand_and_is_answered() {
         SystemTime::now().into(),
         0,
     );
-    let batch = Batch { number: 1, records: vec![Record::from(&record), Record::default()] };
+    let batch = Batch {
+        number: 1,
+        records: vec![Record::from(&record), Record::default()],
+        ..Default::default()
+    };
     let frames =
         [Kind::Hello(hello("hand")), Kind::Batch(batch)].map(|kind| Frame { kind: Some(kind) });
     let answers = gossip(&bona).await.propagate(tokio_stream::iter(frames)).await.unwrap();

@@ -142,7 +142,7 @@ async fn a_bound_token_reports_for_its_own_clients_and_for_nobody_else() {
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
     assert_eq!(refused.get_details_error_info().unwrap().reason, "CLIENT_NOT_ALLOWED");
     let reports = ["kiwi", "moa", "fleet/8"].map(report).into();
-    let messages = tokio_stream::iter([ReportStreamRequest { reports }]);
+    let messages = tokio_stream::iter([ReportStreamRequest { reports, ..Default::default() }]);
     let mut answers = phone.report_stream(messages).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
     assert_eq!(answer.applied, 2);

@@ -253,8 +253,9 @@ fn goodbye(kinds: &[Kind]) -> Option<(Reason, &str)> {
 
 #[test]
 fn whoever_breaks_the_rules_of_the_stream_is_told_which() {
-    let batch =
-        |number, count| Kind::Batch(Batch { number, records: vec![Record::default(); count] });
+    let batch = |number, count| {
+        Kind::Batch(Batch { number, records: vec![Record::default(); count], ..Default::default() })
+    };
     let ack = |number| Kind::Ack(herd_proto::v1::Ack { number, skipped: false });
     let greeting = || Kind::Hello(hello("stranger"));
     let altered = |change: fn(&mut Hello)| {
@@ -297,7 +298,11 @@ fn bad_records_and_unknown_frames_are_counted_and_harm_nobody() {
     link.receive(&mut state, now(0), frame(Kind::Hello(hello("guest"))));
     link.receive(&mut state, now(0), Frame { kind: None });
     let records = vec![Record::default(), good, Record::default()];
-    let answer = said(&mut state, &mut link, vec![Kind::Batch(Batch { number: 1, records })]);
+    let answer = said(
+        &mut state,
+        &mut link,
+        vec![Kind::Batch(Batch { number: 1, records, ..Default::default() })],
+    );
     assert!(answer.iter().any(|kind| matches!(kind, Kind::Ack(ack) if ack.number == 1)));
     let counts = state.peers().get(&NodeName::parse("guest").unwrap()).unwrap().counts;
     assert_eq!((counts.bad, counts.applied, counts.unknown_frames), (2, 1, 1));
@@ -383,7 +388,7 @@ fn what_an_old_stream_still_brings_is_not_the_word_of_the_peer_that_started_anew
         0,
     );
     // The old run knew of kiwi; whether the new one does, nobody has said.
-    let batch = Batch { number: 1, records: vec![Record::from(&record)] };
+    let batch = Batch { number: 1, records: vec![Record::from(&record)], ..Default::default() };
     let answer = said(&mut state, &mut old, vec![Kind::Batch(batch)]);
     assert!(matches!(goodbye(&answer), Some((Reason::Duplicate, _))));
     merge(&mut state, record);
@@ -405,7 +410,7 @@ fn a_guest_that_is_gone_cannot_touch_who_has_its_place_now() {
         now(0).wall,
         0,
     );
-    let batch = Batch { number: 1, records: vec![Record::from(&record)] };
+    let batch = Batch { number: 1, records: vec![Record::from(&record)], ..Default::default() };
     said(&mut state, &mut old, vec![Kind::Batch(batch)]);
     merge(&mut state, record);
     assert_eq!(state.pending(watcher), 1);

@@ -7,10 +7,11 @@ use herd_proto::Record;
 use herd_proto::v1::frame::Kind;
 use herd_proto::v1::{
     Ack, Batch, Branch, Compare, ForgetRequest, ForgetResponse, Frame, GetRequest, GetResponse,
-    GetStatusRequest, GetStatusResponse, Goodbye, Heartbeat, Hello, Leaf, Leaves, Location,
-    PeerStatus, Place, PlacesStatus, Position, Reason, RecordCounts, ReportCounts, ReportFailure,
-    ReportRequest, ReportResponse, ReportStreamRequest, ReportStreamResponse, ReportViolation,
-    SearchRequest, SearchResponse, SharedSettings, StoreStatus, Want, WatchRequest, WatchResponse,
+    GetStatusRequest, GetStatusResponse, Goodbye, Heartbeat, Hello, ItemTrace, Leaf, Leaves,
+    Location, PeerStatus, Place, PlacesStatus, Position, Reason, RecordCounts, ReportCounts,
+    ReportFailure, ReportRequest, ReportResponse, ReportStreamRequest, ReportStreamResponse,
+    ReportViolation, SearchRequest, SearchResponse, SharedSettings, StoreStatus, Want,
+    WatchRequest, WatchResponse,
 };
 use prost::Message;
 use prost_types::{Duration, Timestamp};
@@ -108,7 +109,10 @@ fn frames() -> Vec<Case> {
     vec![
         frame("frame-hello", Kind::Hello(hello)),
         frame("frame-hello-settings", Kind::Hello(settled)),
-        frame("frame-batch", Kind::Batch(Batch { number: 1, records: vec![record()] })),
+        frame(
+            "frame-batch",
+            Kind::Batch(Batch { number: 1, records: vec![record()], ..Default::default() }),
+        ),
         frame("frame-ack", Kind::Ack(Ack { number: 129, skipped: false })),
         frame("frame-heartbeat", Kind::Heartbeat(heartbeat)),
         frame("frame-goodbye", Kind::Goodbye(goodbye)),
@@ -138,18 +142,25 @@ fn records() -> Vec<Case> {
     ]
 }
 
-fn public_messages() -> Vec<Case> {
-    let disagreeing = PeerStatus {
-        disagreement: "retention is none there and 30days here".into(),
-        ..PeerStatus::default()
-    };
-    let request = ReportRequest {
+fn stream_of(reports: Vec<ReportRequest>, traces: Vec<ItemTrace>) -> ReportStreamRequest {
+    ReportStreamRequest { reports, traces }
+}
+
+fn report_request() -> ReportRequest {
+    ReportRequest {
         client_id: "kiwi".into(),
         position: Some(Position { latitude: 34.06893, longitude: -118.445_127 }),
         time: Some(time(1_700_000_000, 500_000_000)),
         position_text: "+34.06893-118.445127".into(),
         time_text: "1700000000.5".into(),
         min_peers: 0,
+    }
+}
+
+fn public_messages() -> Vec<Case> {
+    let disagreeing = PeerStatus {
+        disagreement: "retention is none there and 30days here".into(),
+        ..PeerStatus::default()
     };
     let violation =
         ReportViolation { field: "position.latitude".into(), description: "too far north".into() };
@@ -171,9 +182,9 @@ fn public_messages() -> Vec<Case> {
     };
     vec![
         case("location", location()),
-        case("report-request", request.clone()),
+        case("report-request", report_request()),
+        case("report-stream-request", stream_of(vec![report_request()], Vec::new())),
         case("report-response", ReportResponse { location: Some(location()), applied: true }),
-        case("report-stream-request", ReportStreamRequest { reports: vec![request] }),
         case(
             "report-stream-response",
             ReportStreamResponse {
@@ -217,6 +228,20 @@ fn public_messages() -> Vec<Case> {
         case("get-status-request", GetStatusRequest {}),
         case("get-status-response", status()),
         case("peer-disagreement", disagreeing),
+    ]
+}
+
+fn traced() -> Vec<Case> {
+    let trace = ItemTrace {
+        index: 1,
+        traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+        tracestate: "rojo=00f067aa0ba902b7".into(),
+    };
+    let traces = vec![trace];
+    let batch = Batch { number: 2, traces: traces.clone(), ..Batch::default() };
+    vec![
+        case("traced-batch", batch),
+        case("traced-report-stream-request", stream_of(Vec::new(), traces)),
     ]
 }
 
@@ -302,7 +327,8 @@ fn the_bytes_of_version_1_mean_what_they_meant_and_are_still_written() {
         })
         .collect();
     let mut missing = String::new();
-    for case in frames().into_iter().chain(records()).chain(public_messages()) {
+    let cases = frames().into_iter().chain(records()).chain(public_messages()).chain(traced());
+    for case in cases {
         let Some(bytes) = golden.remove(case.name) else {
             writeln!(missing, "{}: {}", case.name, hex(&case.bytes)).unwrap();
             continue;

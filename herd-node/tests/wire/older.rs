@@ -84,7 +84,7 @@ async fn an_older_friend_that_was_away_and_the_node_end_with_the_same_records() 
         0,
     );
     let mut old = Hand::open(&node, hello(1, u64::from(CLIENTS) + 1)).await;
-    let batch = Batch { number: 1, records: vec![Record::from(&old_record)] };
+    let batch = Batch { number: 1, records: vec![Record::from(&old_record)], ..Default::default() };
     old.say(frame(Kind::Batch(batch))).await;
     let missed = old.take_records(1, no_repair).await;
     assert_eq!(clients(&missed), BTreeSet::from(["news".to_owned()]));

@@ -83,7 +83,8 @@ impl Attack {
             Self::LongBatch => long_batch(channel).await,
             Self::ManyReports => {
                 let reports = vec![ReportRequest::default(); MANY];
-                let messages = tokio_stream::iter([ReportStreamRequest { reports }]);
+                let messages =
+                    tokio_stream::iter([ReportStreamRequest { reports, ..Default::default() }]);
                 let answers = LocationsClient::new(channel).report_stream(messages).await;
                 refused(answers?.into_inner().message().await, Code::OutOfRange)
             }
@@ -131,7 +132,7 @@ async fn small_messages(channel: Channel) -> anyhow::Result<()> {
     let counting = Arc::clone(&sent);
     let messages = tokio_stream::iter((0..SMALL).map(move |_| {
         counting.fetch_add(1, Ordering::Relaxed);
-        ReportStreamRequest { reports: vec![report(&"k".repeat(28))] }
+        ReportStreamRequest { reports: vec![report(&"k".repeat(28))], ..Default::default() }
     }));
     let answers = LocationsClient::new(channel).report_stream(messages).await;
     let mut answers = answers?.into_inner();
@@ -161,7 +162,7 @@ async fn long_batch(channel: Channel) -> anyhow::Result<()> {
         node: "hostile".into(),
         ..Hello::default()
     };
-    let batch = Batch { number: 1, records: vec![Record::default(); MANY] };
+    let batch = Batch { number: 1, records: vec![Record::default(); MANY], ..Default::default() };
     let frames = [Kind::Hello(hello), Kind::Batch(batch)].map(|kind| Frame { kind: Some(kind) });
     let stream = GossipClient::new(channel).propagate(tokio_stream::iter(frames)).await;
     let mut inbound = stream?.into_inner();

@@ -215,12 +215,15 @@ impl Session {
         let number = self.next_number;
         self.next_number += 1;
         self.in_flight_bytes += bytes;
+        // A slow link has no room to spare.
+        let traces =
+            if batch_bytes == BATCH_BYTES { state.traces_of(now, &slots) } else { Vec::new() };
         let sent = slots.len();
         let (sent_at, change) = (now.monotonic, state.changes());
         let completes = self.completes(state, now, sent);
         self.in_flight.push_back(SentBatch { number, sent_at, bytes, change, completes, slots });
         self.count(state, |peer| peer.counts.sent += sent as u64);
-        Some(v1::Batch { number, records })
+        Some(v1::Batch { number, records, traces })
     }
 
     /// The moment of which everything has been sent, once `taken` more records were taken; `None` if
@@ -260,13 +263,20 @@ impl Session {
         }
         let received = batch.records.len() as u64;
         let (mut applied, mut known, mut bad) = (0, 0, 0);
-        for record in batch.records {
+        let mut traces = v1::ItemTrace::read(&batch.traces, batch.records.len()).peekable();
+        for (index, record) in batch.records.into_iter().enumerate() {
+            let trace = traces.next_if(|(traced, _)| *traced == index);
             let Ok(record) = LocationRecord::try_from(record) else {
                 bad += 1;
                 continue;
             };
             match state.accept(now, record, self.consumer) {
-                Ok(Merged::Newer(_)) => applied += 1,
+                Ok(Merged::Newer(slot)) => {
+                    applied += 1;
+                    if let Some((_, trace)) = trace {
+                        state.note_trace_in(now, slot, &trace);
+                    }
+                }
                 Ok(Merged::Known(_) | Merged::Older(_)) => known += 1,
                 Err(Unacceptable::TooFarAhead) => bad += 1,
                 Err(Unacceptable::Expired) => {} // counted by the state
