@@ -99,25 +99,25 @@ impl Running {
 }
 
 fn exporter(endpoint: &str) -> Result<Telling<opentelemetry_otlp::SpanExporter>, Error> {
-    let unusable = |error: &dyn std::error::Error| Error::Collector(error.to_string());
     let builder = opentelemetry_otlp::SpanExporter::builder().with_tonic();
     let builder = builder.with_endpoint(endpoint);
-    let builder = if endpoint.starts_with("https:") {
-        builder.with_tls_config(tls().map_err(|error| unusable(&error))?)
-    } else {
-        builder
-    };
-    let inner = builder.build().map_err(|error| unusable(&error))?;
+    let builder =
+        if endpoint.starts_with("https:") { builder.with_tls_config(tls()?) } else { builder };
+    let inner = builder.build().map_err(|error| Error::Collector(error.to_string()))?;
     Ok(Telling { inner, failing: AtomicBool::new(false) })
 }
 
 /// The system's CAs, or those that the environment names.
-fn tls() -> std::io::Result<ClientTlsConfig> {
+fn tls() -> Result<ClientTlsConfig, Error> {
     let tls = ClientTlsConfig::new();
     let variables = ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"];
     let file = variables.into_iter().find_map(|name| env::var(name).ok().filter(|f| !f.is_empty()));
     Ok(match file {
-        Some(file) => tls.ca_certificate(Certificate::from_pem(fs::read(file)?)),
+        Some(file) => {
+            let read = fs::read(&file);
+            let pem = read.map_err(|error| Error::Collector(format!("{file}: {error}")))?;
+            tls.ca_certificate(Certificate::from_pem(pem))
+        }
         None => tls.with_enabled_roots(),
     })
 }
