@@ -54,7 +54,10 @@ impl EncodedReports {
     }
 }
 
+// Inlined, as what is called for each report: how the crate is cut into units must not decide it.
+
 /// Writes a field whose length is known once it stands there.
+#[inline]
 fn put_message(tag: u32, buf: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     encoding::encode_key(tag, WireType::LengthDelimited, buf);
     let start = buf.len();
@@ -71,12 +74,14 @@ fn put_message(tag: u32, buf: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
+#[inline]
 fn put_double(tag: u32, value: f64, buf: &mut Vec<u8>) {
     if value != 0.0 {
         encoding::double::encode(tag, &value, buf);
     }
 }
 
+#[inline]
 fn put_number(tag: u32, value: i64, buf: &mut Vec<u8>) {
     if value != 0 {
         encoding::int64::encode(tag, &value, buf);

@@ -6,6 +6,7 @@ use prost::DecodeError;
 use prost::encoding::{self, DecodeContext, WireType};
 
 /// Writes a text field, unless the text is empty.
+#[inline]
 pub(crate) fn put(tag: u32, text: &str, buf: &mut impl BufMut) {
     if !text.is_empty() {
         encoding::encode_key(tag, WireType::LengthDelimited, buf);
