@@ -72,21 +72,31 @@ impl FloodLoad {
             part??;
         }
         let answered = Instant::now();
-        let after = loop {
+        loop {
             let now = statuses(&self.nodes).await?;
             if now.iter().all(|status| status.digest == now[0].digest) {
-                break now;
+                break;
             }
             ensure!(answered.elapsed() < LIMIT, "the nodes do not agree after {LIMIT:?}");
             sleep(POLL).await;
-        };
+        }
         let (seconds, reports) = (started.elapsed().as_secs_f64(), u64::from(self.clients));
+        let settled_in = answered.elapsed();
+        // Copies that reach a node second may still be on their way.
+        let after = loop {
+            let now = statuses(&self.nodes).await?;
+            if now.iter().flat_map(|status| &status.peers).all(|peer| peer.pending == 0) {
+                break now;
+            }
+            ensure!(answered.elapsed() < LIMIT, "copies are under way after {LIMIT:?}");
+            sleep(POLL).await;
+        };
         let copies = sent(&after).saturating_sub(sent(&before));
         Ok(Flooded {
             reports,
             seconds,
             rate: reports as f64 / seconds,
-            settled_in_seconds: answered.elapsed().as_secs_f64(),
+            settled_in_seconds: settled_in.as_secs_f64(),
             copies_a_report: copies as f64 / reports as f64,
             load_cores: clock.cores(),
         })

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 use anstream::AutoStream;
 use clap::ValueEnum;
 use clap::builder::styling::{AnsiColor, Style};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -120,6 +121,18 @@ impl Output {
     /// Hands everything over. A full disk shows here, if not before.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(Failure::writing)
+    }
+
+    /// Checks whether whoever read standard output has gone, as `head` does once it has enough.
+    pub(crate) fn check_reader() -> Result<(), Failure> {
+        let out = io::stdout();
+        let mut asked = [PollFd::new(&out, PollFlags::empty())];
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        match poll(&mut asked, Some(&Timespec::default())) {
+            Ok(_) if asked[0].revents().intersects(gone) => Err(Failure::OutputClosed),
+            // Who cannot be asked is found to be gone by what is written.
+            _ => Ok(()),
+        }
     }
 
     /// Tells people something that is no data. Who has closed standard error does not listen.

@@ -344,20 +344,15 @@ fn a_watch_connects_again_when_its_node_comes_back() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn a_reader_that_has_seen_enough_is_no_error_and_is_noticed_in_a_quiet_herd() {
     let herd = herd();
     ok(&herd_run(&herd, &["report", "kiwi", "1,2", "--time", "5"]));
     let mut child = watch(&herd, &["--current"]);
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     lines.read_line(&mut String::new()).unwrap();
     drop(lines);
-    let mut time = 6;
-    // The closed pipe shows when the next line is written.
-    eventually(LIMIT, || {
-        time += 1;
-        ok(&herd_run(&herd, &["report", "kiwi", "1,2", "--time", &time.to_string()]));
-        child.try_wait().unwrap().map(drop).ok_or("still runs")
-    });
+    // Nobody reports, so that there is nothing to write by which the closed pipe would show.
+    eventually(LIMIT, || child.try_wait().unwrap().map(drop).ok_or("still runs"));
     let output = end_of(child);
     assert_eq!((code(&output), &*err(&output)), (Some(0), ""));
 }

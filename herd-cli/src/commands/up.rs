@@ -1,5 +1,7 @@
 //! The herd in one process.
 
+mod threads;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use herd_admin::log_filter;
 use herd_edge::raise_file_limit;
 use herd_gateway::{Answer as NodeAnswer, EmbeddedNode, Gateway, Upstream};
 use herd_node::places::Places;
@@ -23,6 +26,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::threads::Threads;
 use super::Target;
 use crate::args::UpArgs;
 use crate::exit_code::ExitCode;
@@ -59,10 +63,12 @@ async fn serve(
     output.answer(&herd.view(&target))?;
     output.flush()?;
     let reloads = reloads(herd.places.clone());
+    let filters = log_filter::follow_signals().map_err(|error| Failure::Other(error.into()))?;
     tokio::select! {
         signal = asked_to_stop => output.note(&format!("{signal}: stopping")),
         failure = herd.failed() => return Err(Failure::Other(failure)),
         Err(failure) = reloads => return Err(failure),
+        never = filters => match never {},
     }
     let again = terminated().map_err(|error| Failure::Other(error.into()))?;
     tokio::select! {
@@ -179,6 +185,7 @@ struct Herd {
     ports: Vec<CancellationToken>,
     places: Vec<Arc<Places>>,
     gateway: Gateway,
+    _threads: Threads,
 }
 
 impl Herd {
@@ -188,11 +195,13 @@ impl Herd {
         let (mut addresses, mut admin, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let (mut nodes, mut ports) = (JoinSet::new(), Vec::new());
         let mut embedded = BTreeMap::new();
-        for config in plan.nodes {
+        let threads = Threads::start(plan.nodes.len())?;
+        for (config, thread) in plan.nodes.into_iter().zip(threads.in_turn()) {
             let name = config.name.clone();
             // Where callers need tokens, the gateway is a caller like any other.
             let open = config.tokens.is_none();
-            let node = Node::start(config).await.with_context(|| format!("node {name}"))?;
+            let started = thread.spawn(Node::start(config)).await?;
+            let node = started.with_context(|| format!("node {name}"))?;
             if open {
                 let own = Arc::new(InThisProcess(node.embedded().clone()));
                 embedded.insert(name.clone(), own as Arc<dyn EmbeddedNode>);
@@ -201,7 +210,7 @@ impl Herd {
             admin.push(node.admin_address());
             ports.push(node.stop_listening());
             places.push(Arc::clone(node.places()));
-            nodes.spawn(watch_over(node, stop.clone()));
+            nodes.spawn_on(watch_over(node, stop.clone()), thread);
         }
         let mut gateway = plan.gateway;
         for upstream in &mut gateway.nodes {
@@ -211,7 +220,7 @@ impl Herd {
             }
         }
         let gateway = Gateway::start_with(gateway, &embedded).await?;
-        Ok(Self { addresses, admin, nodes, stop, ports, places, gateway })
+        Ok(Self { addresses, admin, nodes, stop, ports, places, gateway, _threads: threads })
     }
 
     async fn failed(&mut self) -> anyhow::Error {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use herd_cli::{Change, Error, Watch, WatchQuery};
 use herd_proto::{Area, Violations, v1};
 use serde::Serialize;
+use tokio::time::interval;
 use tonic::Code;
 
 use super::location::LocationView;
@@ -21,6 +22,9 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// How often to try before giving up: about five minutes, in which a machine restarts.
 const ATTEMPTS: u32 = 64;
+
+/// How often it is looked whether anybody still reads.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(
     args: WatchArgs,
@@ -105,8 +109,17 @@ async fn follow(
     seen: &mut u64,
     output: &mut Output,
 ) -> Result<Option<Lost>, Failure> {
+    let mut looks = interval(LOOK);
     loop {
-        let changes = match watch.next().await {
+        let next = tokio::select! {
+            next = watch.next() => next,
+            // A herd that is quiet gives nothing to write, by which it would show.
+            _ = looks.tick() => {
+                Output::check_reader()?;
+                continue;
+            }
+        };
+        let changes = match next {
             Ok(Some(changes)) => changes,
             Ok(None) => return Ok(Some(Lost::Ended)),
             Err(error) if may_pass(&error) => return Ok(Some(Lost::Failed(error))),

@@ -56,7 +56,7 @@ herd-cli --node Clark log herd_node::link=trace,info
 herd-cli log --reset
 ```
 
-Nodes and gateways that run by themselves also take signals: `kill -USR1` for `debug`, `kill -USR2` to go back.
+Nodes, gateways and `herd-cli up` also take signals: `kill -USR1` for `debug`, `kill -USR2` to go back.
 ";
 
 #[derive(Debug, Default)]

@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
         match frame.kind {
             Some(Kind::Batch(batch)) => {
                 self.bridge.herd_says(batch.records);
-                self.send(Kind::Ack(v1::Ack { number: batch.number, skipped: false })).await
+                self.send(Kind::Ack(v1::Ack { number: batch.number, ..Default::default() })).await
             }
             Some(Kind::Ack(ack)) => {
                 while self.in_flight.pop_front_if(|(number, _)| *number <= ack.number).is_some() {}

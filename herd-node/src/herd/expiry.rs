@@ -77,15 +77,12 @@ pub fn furthest_ahead(max_future: Duration) -> Duration {
 /// Stands for no slot.
 const NONE: Slot = Slot::MAX;
 
-/// Stands for no minute.
-const NEVER: Minute = Minute::MAX;
-
-/// The slots by the minute at which they are to be looked at: a list through 12 bytes a slot for
+/// The slots by the minute at which they are to be looked at: a list through 8 bytes a slot for
 /// each minute.
 ///
-/// A slot is filed at most once. One whose record's end has moved to a later minute stays where it
-/// is and is filed anew when its minute comes, so that a client that reports all the time costs
-/// nothing here; one whose end has come nearer moves at once.
+/// A slot is filed at most once. One whose record's end has moved to a later minute may stay where it
+/// is and be filed anew when its minute comes, so that a client that reports all the time costs
+/// nothing here.
 #[derive(Debug, Default)]
 pub struct Wheel {
     first: BTreeMap<Minute, Slot>,
@@ -94,46 +91,70 @@ pub struct Wheel {
 
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    minute: Minute,
-    before: Slot,
+    before: Before,
     after: Slot,
 }
 
+/// What stands before a slot: the slot before it, or the minute whose first it is, or nothing, where
+/// it is not filed. Both numbers have 31 bits: some thousand years, or two thousand million clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Before(u32);
+
+impl Before {
+    const NOT_FILED: Self = Self(u32::MAX);
+    const MINUTE: u32 = 1 << 31;
+
+    fn slot(slot: Slot) -> Self {
+        Self(slot & !Self::MINUTE)
+    }
+
+    fn minute(minute: Minute) -> Self {
+        Self(minute | Self::MINUTE)
+    }
+
+    /// The slot, or else the minute.
+    fn read(self) -> Result<Slot, Minute> {
+        if self.0 & Self::MINUTE == 0 { Ok(self.0) } else { Err(self.0 & !Self::MINUTE) }
+    }
+}
+
+/// The last minute that can be told: beyond all records' ends.
+const LAST_MINUTE: Minute = Before::MINUTE - 2;
+
 impl Wheel {
-    /// Sees to it that the slot is looked at no later than at `minute`.
+    /// Sees to it that the slot is looked at at `minute`, and not when it was to be before.
     pub fn file(&mut self, slot: Slot, minute: Minute) {
-        let index = slot as usize;
+        let (index, minute) = (slot as usize, minute.min(LAST_MINUTE));
         while index >= self.places.len() {
-            self.places.push(Place { minute: NEVER, before: NONE, after: NONE });
-        }
-        if self.places[index].minute <= minute {
-            return;
+            self.places.push(Place { before: Before::NOT_FILED, after: NONE });
         }
         self.remove(slot);
         let after = self.first.insert(minute, slot).unwrap_or(NONE);
         if let Some(place) = self.places.get_mut(after as usize) {
-            place.before = slot;
+            place.before = Before::slot(slot);
         }
-        self.places[index] = Place { minute, before: NONE, after };
+        self.places[index] = Place { before: Before::minute(minute), after };
     }
 
     /// Lets go of a slot.
     pub fn remove(&mut self, slot: Slot) {
         let Some(place) = self.places.get_mut(slot as usize) else { return };
-        let Place { minute, before, after } = *place;
-        if minute == NEVER {
+        let Place { before, after } = *place;
+        if before == Before::NOT_FILED {
             return;
         }
-        place.minute = NEVER;
+        place.before = Before::NOT_FILED;
         if let Some(after) = self.places.get_mut(after as usize) {
             after.before = before;
         }
-        if let Some(before) = self.places.get_mut(before as usize) {
-            before.after = after;
-        } else if after == NONE {
-            self.first.remove(&minute);
-        } else {
-            self.first.insert(minute, after);
+        match before.read() {
+            Ok(before) => self.places[before as usize].after = after,
+            Err(minute) if after == NONE => {
+                self.first.remove(&minute);
+            }
+            Err(minute) => {
+                self.first.insert(minute, after);
+            }
         }
     }
 
@@ -158,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_slot_comes_up_once_at_the_earliest_minute_it_was_filed_for(
+        fn each_slot_comes_up_once_at_the_minute_it_was_last_filed_for(
             steps in proptest::collection::vec((0..6, 0..30_u32, 0..20_u32), 0..300)
         ) {
             let (mut wheel, mut model) = (Wheel::default(), BTreeMap::<Slot, Minute>::new());
@@ -178,13 +199,12 @@ mod tests {
                     },
                     _ => {
                         wheel.file(slot, minute);
-                        let due = model.entry(slot).or_insert(minute);
-                        *due = minute.min(*due);
+                        model.insert(slot, minute);
                     }
                 }
                 prop_assert_eq!(wheel.next(), model.values().min().copied());
             }
-            let mut rest: Vec<_> = std::iter::from_fn(|| wheel.pop(NEVER)).collect();
+            let mut rest: Vec<_> = std::iter::from_fn(|| wheel.pop(Minute::MAX)).collect();
             rest.sort_unstable();
             prop_assert_eq!(rest, model.into_keys().collect::<Vec<_>>());
             prop_assert!(wheel.first.is_empty(), "no minute is kept without a slot");
@@ -192,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_costs_twelve_bytes() {
-        assert_eq!(size_of::<Place>(), 12);
+    fn a_slot_costs_eight_bytes() {
+        assert_eq!(size_of::<Place>(), 8);
     }
 }

@@ -25,6 +25,7 @@ mod chunks;
 pub mod expiry;
 pub mod hash;
 pub mod history;
+mod index;
 pub mod interest;
 pub mod latencies;
 pub mod link;

@@ -258,8 +258,15 @@ impl State {
 
     /// Looks for some clients at once. Each look waits for memory, and so the waits overlap.
     pub fn find_all<'a>(&self, clients: impl Iterator<Item = Option<&'a ClientId>>) -> Vec<Found> {
-        let find = |client: Option<&ClientId>| client.and_then(|client| self.table.find(client));
-        clients.map(|client| Found { slot: find(client), expired: self.expired }).collect()
+        let found = self.table.find_all(clients).into_iter();
+        found.map(|slot| Found { slot, expired: self.expired }).collect()
+    }
+
+    /// Where a client stands now that was looked for a moment ago: others may have moved since.
+    fn slot_of(&self, client: &ClientId, found: Found) -> Option<Slot> {
+        let stands = |slot: &Slot| self.table.record(*slot).client == *client;
+        let known = found.slot.filter(|_| found.expired == self.expired).filter(stands);
+        known.or_else(|| self.table.find(client))
     }
 
     /// As [`State::report`], for who needs to know no more than whether it is the newest. `found`
@@ -268,10 +275,7 @@ impl State {
     /// # Errors
     /// As [`State::report`].
     pub fn apply(&mut self, now: Now, report: Report, found: Found) -> Result<bool, NotTaken> {
-        // Other reports may have moved things since.
-        let stands = |slot: &Slot| self.table.record(*slot).client == report.client;
-        let known = found.slot.filter(|_| found.expired == self.expired).filter(stands);
-        let slot = known.or_else(|| self.table.find(&report.client));
+        let slot = self.slot_of(&report.client, found);
         self.admit(now, &report, slot)?;
         let record = self.record_of(now, report, slot);
         Ok(self.take(record, slot))

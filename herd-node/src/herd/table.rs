@@ -4,13 +4,13 @@ use std::cmp::Ordering;
 use std::hash::Hasher as _;
 use std::ops::Range;
 
-use hashbrown::HashTable;
 use herd_proto::{ClientId, LocationRecord};
 use siphasher::sip::SipHasher13;
 
 use super::cells::Cells;
 use super::chunks::Chunks;
 use super::hash::RecordHasher;
+use super::index::Index;
 use super::order;
 use super::tree::{self, Tree};
 
@@ -36,40 +36,9 @@ pub struct Table {
 #[derive(Debug)]
 struct Entry {
     record: LocationRecord,
-    /// The client's place in the tree.
-    key: u64,
-    /// The record's share of the sums.
+    /// The record's share of the sums. The client's key is not kept: to hash an id anew takes less
+    /// time than to wait for eight bytes more.
     hash: u64,
-}
-
-/// Where clients are found: many small tables in place of one large one, which would hold up
-/// everybody for as long as it takes to hash all clients anew each time it has grown to twice its
-/// size. At a million clients one of these takes a third of a millisecond.
-#[derive(Debug)]
-struct Index(Box<[HashTable<Slot>]>);
-
-/// A power of two.
-const SHARDS: usize = 256;
-
-impl Default for Index {
-    fn default() -> Self {
-        Self((0..SHARDS).map(|_| HashTable::new()).collect())
-    }
-}
-
-impl Index {
-    fn shard(&self, place: u64) -> &HashTable<Slot> {
-        &self.0[Self::number(place)]
-    }
-
-    fn shard_mut(&mut self, place: u64) -> &mut HashTable<Slot> {
-        &mut self.0[Self::number(place)]
-    }
-
-    /// From the middle of the hash: the table of a shard looks at both ends.
-    fn number(place: u64) -> usize {
-        (place >> 32) as usize % SHARDS
-    }
 }
 
 /// What became of a record.
@@ -113,8 +82,8 @@ impl Table {
             Ordering::Less => Merged::Older(slot),
             Ordering::Equal => Merged::Known(slot),
             Ordering::Greater => {
-                let hash = self.hasher.hash(&record);
-                self.tree.replace(entry.key, entry.hash, hash);
+                let (key, hash) = (self.hasher.key(&record.client), self.hasher.hash(&record));
+                self.tree.replace(key, entry.hash, hash);
                 let (old, new) = (entry.record.position, record.position);
                 match (entry.record.forgotten, record.forgotten) {
                     (false, false) => self.cells.replace(slot, old, new),
@@ -136,16 +105,12 @@ impl Table {
         if !record.forgotten {
             self.cells.insert(slot, record.position);
         }
-        let (entries, secret) = (&mut self.entries, self.secret);
-        let place = index_hash(secret, &record.client);
-        let entry = Entry { record, key, hash };
-        match entries.get_mut(slot as usize) {
+        self.index.insert(index_hash(self.secret, &record.client), slot);
+        let entry = Entry { record, hash };
+        match self.entries.get_mut(slot as usize) {
             Some(free) => *free = entry,
-            None => entries.push(entry),
+            None => self.entries.push(entry),
         }
-        self.index.shard_mut(place).insert_unique(place, slot, |&slot| {
-            index_hash(secret, &entries[slot as usize].record.client)
-        });
         slot
     }
 
@@ -155,24 +120,35 @@ impl Table {
         if !self.holds(slot) {
             return false;
         }
-        let Entry { record, key, hash } = &self.entries[slot as usize];
-        self.tree.remove(slot, *key, *hash);
+        let Entry { record, hash } = &self.entries[slot as usize];
+        self.tree.remove(slot, self.hasher.key(&record.client), *hash);
         if !record.forgotten {
             self.cells.remove(slot, record.position);
         }
-        let place = index_hash(self.secret, &record.client);
-        if let Ok(found) = self.index.shard_mut(place).find_entry(place, |other| *other == slot) {
-            found.remove();
-        }
+        self.index.remove(index_hash(self.secret, &record.client), slot);
         self.free.push(slot);
         true
     }
 
     /// The slot of a client.
     pub fn find(&self, client: &ClientId) -> Option<Slot> {
-        let is_client = |slot: &Slot| self.entries[*slot as usize].record.client == *client;
-        let place = index_hash(self.secret, client);
-        self.index.shard(place).find(place, is_client).copied()
+        self.find_hashed(index_hash(self.secret, client), client)
+    }
+
+    /// The slots of some clients. Each look waits for memory; all are hashed first, so that the
+    /// processor reaches the next look before the last one has ended, and the waits overlap.
+    pub fn find_all<'a>(
+        &self,
+        clients: impl Iterator<Item = Option<&'a ClientId>>,
+    ) -> Vec<Option<Slot>> {
+        let hashed = |client: &'a ClientId| (index_hash(self.secret, client), client);
+        let hashed: Vec<_> = clients.map(|client| client.map(hashed)).collect();
+        let find = |(hash, client)| self.find_hashed(hash, client);
+        hashed.into_iter().map(|look| look.and_then(find)).collect()
+    }
+
+    fn find_hashed(&self, hash: u64, client: &ClientId) -> Option<Slot> {
+        self.index.find(hash, |slot| self.entries[slot as usize].record.client == *client)
     }
 
     /// Whether a client's record stands in a slot.
@@ -214,13 +190,13 @@ impl Table {
     /// The key and the hash of the record in a slot that the table handed out.
     pub fn signature(&self, slot: Slot) -> (u64, u64) {
         let entry = &self.entries[slot as usize];
-        (entry.key, entry.hash)
+        (self.hasher.key(&entry.record.client), entry.hash)
     }
 
     /// The slot of a key.
     pub fn find_key(&self, key: u64) -> Option<Slot> {
         let leaf = tree::prefix(key, tree::DEPTH);
-        self.tree.leaf(leaf).find(|slot| self.entries[*slot as usize].key == key)
+        self.tree.leaf(leaf).find(|slot| self.hasher.key(&self.record(*slot).client) == key)
     }
 
     /// All slots, the free ones included.

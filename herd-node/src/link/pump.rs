@@ -86,6 +86,7 @@ pub async fn pump(
                     hops.end(&node, met.as_ref(), || shared.now());
                 }
                 Ok(None) => {
+                    link.with(|link, _, _| link.peer_closed());
                     link.say_all(&outbound).await;
                     break "the peer closed the stream".to_owned();
                 }

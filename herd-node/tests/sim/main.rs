@@ -8,11 +8,13 @@
     reason = "a test fails by panicking, and names its seed"
 )]
 
+mod acknowledgements;
 mod checks;
 mod faults;
 mod graph;
 mod membership;
 mod model;
 mod network;
+mod one_node;
 mod schedules;
 mod stories;

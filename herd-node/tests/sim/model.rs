@@ -41,9 +41,11 @@ enum Step {
     Hear { node: usize },
     /// A new stream comes up.
     Connect,
+    /// A node sends the acknowledgement that it held back.
+    Acknowledge { node: usize },
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 10] = [
     Step::Report { node: 0 },
     Step::Report { node: 1 },
     Step::Deliver { node: 0 },
@@ -52,6 +54,8 @@ const STEPS: [Step; 8] = [
     Step::Hear { node: 1 },
     Step::Break,
     Step::Connect,
+    Step::Acknowledge { node: 0 },
+    Step::Acknowledge { node: 1 },
 ];
 
 /// What is explored: which client each report is of and its version, in the order in which they
@@ -76,6 +80,11 @@ struct World {
 
 fn now() -> Now {
     Now { wall: Timestamp::parse("1000000").unwrap(), monotonic: Duration::ZERO }
+}
+
+/// When nobody waits any longer with an acknowledgement, and nothing else is due.
+fn later() -> Now {
+    Now { monotonic: Duration::from_millis(20), ..now() }
 }
 
 fn name(node: usize) -> NodeName {
@@ -116,6 +125,9 @@ impl World {
             Step::Break => self.connected && self.broken < scope.breaks,
             Step::Hear { node } => !self.connected && self.links[node].is_some(),
             Step::Connect => self.links.iter().all(Option::is_none),
+            Step::Acknowledge { node } => {
+                self.connected && self.arriving[1 - node].len() < PIPE && self.holds_back(node)
+            }
         }
     }
 
@@ -151,17 +163,23 @@ impl World {
                 self.links = [Some(dialled), Some(Link::accepted(tokens[1], now()))];
                 self.connected = true;
             }
+            Step::Acknowledge { node } => self.transmit(node, later()),
         }
-        self.transmit(0);
-        self.transmit(1);
+        self.transmit(0, now());
+        self.transmit(1, now());
+    }
+
+    /// Whether a node has an acknowledgement to send and waits with it.
+    fn holds_back(&self, node: usize) -> bool {
+        self.links[node].as_ref().is_some_and(|link| link.next_tick(true) <= later().monotonic)
     }
 
     /// Fills the pipe to the other node, as a driver does after whatever happened.
-    fn transmit(&mut self, node: usize) {
+    fn transmit(&mut self, node: usize, at: Now) {
         let Some(link) = &mut self.links[node] else { return };
         while self.connected
             && self.arriving[1 - node].len() < PIPE
-            && let Some(frame) = link.poll_transmit(&mut self.nodes[node], now())
+            && let Some(frame) = link.poll_transmit(&mut self.nodes[node], at)
         {
             self.arriving[1 - node].push_back(frame.encode_to_vec());
         }
@@ -193,7 +211,8 @@ impl World {
 
     /// Whether a stream is up and nothing more happens on it by itself.
     fn is_quiet(&self) -> bool {
-        self.connected && self.arriving.iter().all(VecDeque::is_empty)
+        let nothing_under_way = self.arriving.iter().all(VecDeque::is_empty);
+        self.connected && nothing_under_way && ![0, 1].iter().any(|node| self.holds_back(*node))
     }
 
     fn check(&self, scope: Scope) {

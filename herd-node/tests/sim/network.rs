@@ -97,9 +97,23 @@ pub(crate) struct End {
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
-    Arrive { stream: usize, end: usize },
-    Reset { stream: usize, end: usize },
-    Dial { edge: usize, from: usize },
+    Arrive {
+        stream: usize,
+        end: usize,
+    },
+    Reset {
+        stream: usize,
+        end: usize,
+    },
+    Dial {
+        edge: usize,
+        from: usize,
+    },
+    /// A link has something to do before the next tick.
+    Due {
+        stream: usize,
+        node: usize,
+    },
     Tick,
 }
 
@@ -259,6 +273,7 @@ impl Herd {
                 }
                 self.at(TICK, Event::Tick);
             }
+            Event::Due { stream, node } => self.tick_link(stream, node),
             Event::Dial { edge, from } => self.dial(edge, from),
             Event::Arrive { stream, end } => self.arrive(stream, end),
             Event::Reset { stream, end } => {
@@ -382,6 +397,13 @@ impl Herd {
             let Some(frame) = link.poll_transmit(state, now) else { break };
             self.send(stream, end, &frame);
         }
+        if let Some(link) = &self.streams[stream].ends[end].link {
+            let wait = link.next_tick(true).saturating_sub(now.monotonic);
+            // What is due already waits for room in the pipe.
+            if !wait.is_zero() && wait < TICK {
+                self.at(wait, Event::Due { stream, node });
+            }
+        }
         if self.streams[stream].ends[end].link.as_ref().is_some_and(Link::has_ended) {
             self.close(stream, end, "");
             let wait = Duration::from_millis(self.rng.random_range(1..20));
@@ -395,14 +417,19 @@ impl Herd {
             state.expire(now, EXPIRY_BUDGET);
         }
         for stream in self.nodes[node].live.clone() {
-            if let Some(end) = self.end_of(stream, node)
-                && let Some(state) = &mut self.nodes[node].state
-                && let Some(link) = &mut self.streams[stream].ends[end].link
-                && link.next_tick(true) <= now.monotonic
-            {
-                link.tick(state, now);
-                self.work(node, Some(stream));
-            }
+            self.tick_link(stream, node);
+        }
+    }
+
+    fn tick_link(&mut self, stream: usize, node: usize) {
+        let now = self.now_at(node);
+        if let Some(end) = self.end_of(stream, node)
+            && let Some(state) = &mut self.nodes[node].state
+            && let Some(link) = &mut self.streams[stream].ends[end].link
+            && link.next_tick(true) <= now.monotonic
+        {
+            link.tick(state, now);
+            self.work(node, Some(stream));
         }
     }
 

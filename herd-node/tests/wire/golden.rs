@@ -113,7 +113,7 @@ fn frames() -> Vec<Case> {
             "frame-batch",
             Kind::Batch(Batch { number: 1, records: vec![record()], ..Default::default() }),
         ),
-        frame("frame-ack", Kind::Ack(Ack { number: 129, skipped: false })),
+        frame("frame-ack", Kind::Ack(Ack { number: 129, ..Default::default() })),
         frame("frame-heartbeat", Kind::Heartbeat(heartbeat)),
         frame("frame-goodbye", Kind::Goodbye(goodbye)),
         frame("frame-compare", Kind::Compare(Compare { branches: vec![branch], check: true })),

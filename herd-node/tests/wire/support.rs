@@ -121,7 +121,8 @@ impl Hand<Frame> {
             match self.hear().await {
                 Kind::Batch(batch) => {
                     records.extend(batch.records);
-                    self.say(frame(Kind::Ack(Ack { number: batch.number, skipped: false }))).await;
+                    self.say(frame(Kind::Ack(Ack { number: batch.number, ..Default::default() })))
+                        .await;
                 }
                 kind => other(&kind),
             }

@@ -113,6 +113,9 @@ fn unreachable(node: &Node) -> Option<Finding> {
             "the node may want TLS (--ca), or may be stopping"
         }
         Error::Deadline { .. } => "the node is overloaded or stuck; its log tells more",
+        Error::Refused { message, .. } if message.contains("certificate is a node's") => {
+            "ask with a client's certificate, or with none and a token: --cert, --token-file"
+        }
         Error::Refused { code: Code::Unauthenticated | Code::PermissionDenied, .. } => {
             "the node wants a token with the role read: --token-file or HERD_TOKEN"
         }
@@ -174,6 +177,12 @@ fn links(topology: &Topology, node: &Node, status: &v1::GetStatusResponse) -> Ve
             let problem = format!("their clocks are {:.1} s apart", skew.abs());
             let hint = "run a time service (chrony, ntpd or systemd-timesyncd) on both machines";
             found.push(finding(level, "clocks", pair.clone(), problem, hint));
+        }
+        if !peer.disagreement.is_empty() {
+            let problem = format!("the peer is configured otherwise: {}", peer.disagreement);
+            let hint =
+                "all nodes of a herd need the same retention and max_future: mend one of them";
+            found.push(finding(Level::Warning, "settings", pair.clone(), problem, hint));
         }
         if peer.pending + peer.in_flight > MANY_PENDING {
             let problem = format!("{} records wait for the peer", peer.pending + peer.in_flight);
@@ -398,6 +407,10 @@ mod tests {
             (
                 with_peer(v1::PeerStatus { clock_skew: seconds(90), ..peer.clone() }),
                 ("clocks", Critical),
+            ),
+            (
+                with_peer(v1::PeerStatus { disagreement: "retention".into(), ..peer.clone() }),
+                ("settings", Warning),
             ),
             (with_peer(v1::PeerStatus { pending: 20_000, ..peer.clone() }), ("lag", Warning)),
             (with_peer(v1::PeerStatus { name: "X".into(), ..peer.clone() }), ("links", Warning)),

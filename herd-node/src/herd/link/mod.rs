@@ -164,13 +164,15 @@ impl Link {
     }
 
     /// When [`Link::tick`] must be called at the latest, on the monotonic clock. `can_transmit`
-    /// says whether the transport has room: a heartbeat that is due cannot be sent without.
+    /// says whether the transport has room: what is due cannot be sent without.
     pub fn next_tick(&self, can_transmit: bool) -> Duration {
         let silence = self.last_heard + SILENCE;
         let Phase::Up(session) = &self.phase else { return silence };
         let stuck = session.waits_since().map_or(silence, |since| since + NO_PROGRESS);
-        let heartbeat = if can_transmit { self.next_heartbeat } else { silence };
-        silence.min(stuck).min(heartbeat)
+        let to_send =
+            session.ack_due().map_or(self.next_heartbeat, |ack| ack.min(self.next_heartbeat));
+        let to_send = if can_transmit { to_send } else { silence };
+        silence.min(stuck).min(to_send)
     }
 
     /// Notes the passing of time.
@@ -200,7 +202,7 @@ impl Link {
             return Some(frame(Kind::Hello(hello::ours(state, now))));
         }
         let Phase::Up(session) = &mut self.phase else { return None };
-        if let Some(ack) = session.take_ack() {
+        if let Some(ack) = session.take_ack(now) {
             return Some(frame(Kind::Ack(ack)));
         }
         let heartbeat_due = now.monotonic >= self.next_heartbeat || session.sync_due(state);
@@ -256,6 +258,13 @@ impl Link {
         };
         if let Err((reason, detail)) = result {
             self.end(state, now, reason, detail);
+        }
+    }
+
+    /// Notes that the peer will say no more, but may still listen.
+    pub fn peer_closed(&mut self) {
+        if let Phase::Up(session) = &mut self.phase {
+            session.hurry();
         }
     }
 

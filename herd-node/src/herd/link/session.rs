@@ -10,8 +10,8 @@ use prost::Message as _;
 use super::repair::Repair;
 use super::{Now, Step, wire_duration};
 use crate::herd::peers::Peer;
-use crate::herd::state::{CatchUp, ConsumerId, State, Unacceptable};
-use crate::herd::table::{Merged, Slot};
+use crate::herd::state::{CatchUp, ConsumerId, State};
+use crate::herd::table::Slot;
 
 /// Most records in a batch. With ordinary records about 40 KiB: past that the cost of a frame is
 /// spread thin already, and heartbeats should not wait behind larger ones.
@@ -26,6 +26,13 @@ const SLOW_BATCH_BYTES: usize = 256;
 /// Batches that may be sent and not acknowledged. Four of full size are twice what a 1 Gbit/s
 /// path of 1 ms holds; more would only let records grow stale in buffers.
 const WINDOW_BATCHES: usize = 4;
+
+/// Batches that may be under way before acknowledgements are asked for at once, however small.
+const WAITING_BATCHES: usize = 64;
+
+/// How long an acknowledgement may be held back where the peer does not wait for it. Sending one for
+/// each of many small batches would cost as much as the batches.
+const ACK_DELAY: Duration = Duration::from_millis(20);
 
 /// An acknowledgement that takes longer halves the batches; one within a quarter of it doubles
 /// them.
@@ -43,9 +50,11 @@ pub(super) struct Session {
     /// The peer has all of this moment once so many more records have been taken for it.
     milestone: Option<(Duration, usize)>,
     last_progress: Duration,
-    /// Number of the last batch applied here, and whether the peer must be told.
+    /// Number of the last batch applied here, and when.
     applied: u64,
-    ack_due: bool,
+    applied_at: Duration,
+    /// By when the peer must be told, if it must.
+    ack_due: Option<Duration>,
     /// Whether a record was skipped since the last acknowledgement.
     skipped: bool,
     /// Whether the first heartbeat that reports an empty outbox was sent.
@@ -108,7 +117,8 @@ impl Session {
             milestone: None,
             last_progress: now.monotonic,
             applied: 0,
-            ack_due: false,
+            applied_at: now.monotonic,
+            ack_due: None,
             skipped: false,
             synced_sent: false,
             echo: None,
@@ -181,10 +191,25 @@ impl Session {
         (!self.in_flight.is_empty()).then_some(self.last_progress)
     }
 
+    /// Holds back no acknowledgement any more: the peer has said all.
+    pub(super) fn hurry(&mut self) {
+        self.ack_due = self.ack_due.map(|_| Duration::ZERO);
+    }
+
+    /// When an acknowledgement must be sent, if one must.
+    pub(super) fn ack_due(&self) -> Option<Duration> {
+        self.ack_due
+    }
+
     /// The acknowledgement that is due.
-    pub(super) fn take_ack(&mut self) -> Option<v1::Ack> {
-        let skipped = std::mem::take(&mut self.skipped);
-        std::mem::take(&mut self.ack_due).then_some(v1::Ack { number: self.applied, skipped })
+    pub(super) fn take_ack(&mut self, now: Now) -> Option<v1::Ack> {
+        self.ack_due.take_if(|due| now.monotonic >= *due)?;
+        let delay = now.monotonic.saturating_sub(self.applied_at);
+        Some(v1::Ack {
+            number: self.applied,
+            skipped: std::mem::take(&mut self.skipped),
+            delay_micros: delay.as_micros().try_into().unwrap_or(u32::MAX),
+        })
     }
 
     /// Marks again what was sent and not acknowledged.
@@ -199,12 +224,14 @@ impl Session {
             return None;
         }
         let (mut records, mut slots, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut awaited = false;
         while records.len() < BATCH_RECORDS && bytes < batch_bytes {
             let Some((slot, record)) = state.pop(self.consumer) else { break };
             let record = Record::from(record);
             bytes += record.encoded_len();
             records.push(record);
             slots.push(slot);
+            awaited |= state.is_awaited(slot);
         }
         if records.is_empty() {
             return None;
@@ -223,7 +250,11 @@ impl Session {
         let completes = self.completes(state, now, sent);
         self.in_flight.push_back(SentBatch { number, sent_at, bytes, change, completes, slots });
         self.count(state, |peer| peer.counts.sent += sent as u64);
-        Some(v1::Batch { number, records, traces })
+        // Long before the batches themselves would have to wait.
+        let has_room = self.in_flight_bytes < batch_bytes * WINDOW_BATCHES / 2
+            && self.in_flight.len() < WAITING_BATCHES;
+        let ack_may_wait = has_room && !awaited;
+        Some(v1::Batch { number, records, ack_may_wait, traces })
     }
 
     /// The moment of which everything has been sent, once `taken` more records were taken; `None` if
@@ -262,34 +293,26 @@ impl Session {
             return Err((Reason::Protocol, detail));
         }
         let received = batch.records.len() as u64;
-        let (mut applied, mut known, mut bad) = (0, 0, 0);
         let mut traces = v1::ItemTrace::read(&batch.traces, batch.records.len()).peekable();
-        for (index, record) in batch.records.into_iter().enumerate() {
-            let trace = traces.next_if(|(traced, _)| *traced == index);
-            let Ok(record) = LocationRecord::try_from(record) else {
-                bad += 1;
-                continue;
-            };
-            match state.accept(now, record, self.consumer) {
-                Ok(Merged::Newer(slot)) => {
-                    applied += 1;
-                    if let Some((_, trace)) = trace {
-                        state.note_trace_in(now, slot, &trace);
-                    }
+        let records = batch.records.into_iter().map(|record| LocationRecord::try_from(record).ok());
+        let accepted =
+            state.accept_all(now, records.collect(), self.consumer, |state, index, slot| {
+                while traces.next_if(|(traced, _)| *traced < index).is_some() {}
+                if let Some((_, trace)) = traces.next_if(|(traced, _)| *traced == index) {
+                    state.note_trace_in(now, slot, &trace);
                 }
-                Ok(Merged::Known(_) | Merged::Older(_)) => known += 1,
-                Err(Unacceptable::TooFarAhead) => bad += 1,
-                Err(Unacceptable::Expired) => {} // counted by the state
-            }
-        }
+            });
         self.applied = batch.number;
-        self.ack_due = true;
-        self.skipped |= applied + known < received;
+        self.applied_at = now.monotonic;
+        let wait = if batch.ack_may_wait { ACK_DELAY } else { Duration::ZERO };
+        let due = now.monotonic + wait;
+        self.ack_due = Some(self.ack_due.map_or(due, |earlier| earlier.min(due)));
+        self.skipped |= accepted.applied + accepted.known < received;
         self.count(state, |peer| {
             peer.counts.received += received;
-            peer.counts.applied += applied;
-            peer.counts.known += known;
-            peer.counts.bad += bad;
+            peer.counts.applied += accepted.applied;
+            peer.counts.known += accepted.known;
+            peer.counts.bad += accepted.bad;
         });
         Ok(())
     }
@@ -306,7 +329,8 @@ impl Session {
             if !ack.skipped {
                 state.peer_applied(self.consumer, batch.change, &batch.slots);
             }
-            took = Some(now.monotonic.saturating_sub(batch.sent_at));
+            let held_back = Duration::from_micros(ack.delay_micros.into());
+            took = Some(now.monotonic.saturating_sub(batch.sent_at).saturating_sub(held_back));
             completed = batch.completes.or(completed);
         }
         if let Some(took) = took {

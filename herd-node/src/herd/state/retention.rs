@@ -22,6 +22,17 @@ pub enum Unacceptable {
     TooFarAhead,
 }
 
+/// What became of a peer's records; those whose time was over are in none of these.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Newer than what was known.
+    pub applied: u64,
+    /// Known already, or older than what is known.
+    pub known: u64,
+    /// Broke a rule.
+    pub bad: u64,
+}
+
 impl State {
     /// Lets reports expire `retention` after they were received, and forgotten marks later; `None`
     /// keeps both for ever. To be called before there are records. All nodes of a herd need the
@@ -50,6 +61,49 @@ impl State {
         record: LocationRecord,
         from: ConsumerId,
     ) -> Result<Merged, Unacceptable> {
+        let slot = self.table.find(&record.client);
+        self.accept_at(now, slot, record, from)
+    }
+
+    /// As [`State::accept`], for all records of a batch; `None` stands for one that could not be read.
+    /// Their clients are looked for together. `newer` is told the index and the slot of each that is
+    /// the newest of its client now.
+    pub fn accept_all(
+        &mut self,
+        now: Now,
+        records: Vec<Option<LocationRecord>>,
+        from: ConsumerId,
+        mut newer: impl FnMut(&mut Self, usize, Slot),
+    ) -> Accepted {
+        let mut accepted = Accepted::default();
+        let clients = records.iter().map(|record| record.as_ref().map(|record| &record.client));
+        let found = self.find_all(clients);
+        for (index, (record, found)) in records.into_iter().zip(found).enumerate() {
+            let Some(record) = record else {
+                accepted.bad += 1;
+                continue;
+            };
+            let slot = self.slot_of(&record.client, found);
+            match self.accept_at(now, slot, record, from) {
+                Ok(Merged::Newer(slot)) => {
+                    accepted.applied += 1;
+                    newer(self, index, slot);
+                }
+                Ok(Merged::Known(_) | Merged::Older(_)) => accepted.known += 1,
+                Err(Unacceptable::TooFarAhead) => accepted.bad += 1,
+                Err(Unacceptable::Expired) => {}
+            }
+        }
+        accepted
+    }
+
+    fn accept_at(
+        &mut self,
+        now: Now,
+        slot: Option<Slot>,
+        record: LocationRecord,
+        from: ConsumerId,
+    ) -> Result<Merged, Unacceptable> {
         self.tell_time(now);
         let latest = now.wall.saturating_add(furthest_ahead(self.identity.max_future));
         if record.time.max(record.receive_time) > latest {
@@ -65,7 +119,7 @@ impl State {
             return Err(Unacceptable::Expired);
         }
         let taken = record.receive_time;
-        let merged = self.merge(record, Some(from));
+        let merged = self.merge_at(slot, record, Some(from));
         if let Merged::Newer(_) = merged {
             self.propagation.note(taken, now.wall);
         }

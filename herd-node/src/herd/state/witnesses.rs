@@ -98,6 +98,11 @@ impl State {
         Err(Violations::one("min_peers", rule))
     }
 
+    /// Whether somebody waits for friends to hold what stands in a slot.
+    pub fn is_awaited(&self, slot: Slot) -> bool {
+        self.witnesses.awaited.contains_key(&slot)
+    }
+
     /// Begins to wait until of each client so many friends have applied the record that is known
     /// now, or a greater one. `waiter` is woken when they have. To be ended with
     /// [`State::end_wait`]; a client that expires meanwhile is waited for in vain.
