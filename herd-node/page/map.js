@@ -282,21 +282,25 @@ export class Map {
 
   #drawClients(view, ring) {
     const context = this.#context;
-    // One path for all of one colour: ten thousand are drawn in a few milliseconds.
+    // One path for all of one colour.
+    let count = 0;
     const groups = new globalThis.Map();
     for (const client of this.#clients.shown()) {
       const { colour, shape } = this.#style(client);
       let path = groups.get(colour);
       if (!path) groups.set(colour, (path = new Path2D()));
       const [x, y] = this.#place(client.latitude, client.longitude, view);
-      if (x > -9 && y > -9 && x < view.width + 9 && y < view.height + 9) trace(path, shape, x, y, 4);
+      if (x > -9 && y > -9 && x < view.width + 9 && y < view.height + 9) {
+        trace(path, shape, x, y, 4);
+        count += 1;
+      }
     }
     context.lineWidth = 0.8;
     context.strokeStyle = ring;
     for (const [colour, path] of groups) {
       context.fillStyle = colour;
       context.fill(path);
-      context.stroke(path);
+      if (count <= MOST_RINGS) context.stroke(path);
     }
   }
 
@@ -344,6 +348,9 @@ export class Map {
     context.setLineDash([]);
   }
 }
+
+// Most clients that are drawn with a ring each, which takes a browser longer than all the rest.
+const MOST_RINGS = 2000;
 
 function trace(path, shape, x, y, size) {
   if (shape === "square") {
