@@ -203,8 +203,10 @@ impl Session {
 
     /// The acknowledgement that is due.
     pub(super) fn take_ack(&mut self, now: Now) -> Option<v1::Ack> {
-        self.ack_due.take_if(|due| now.monotonic >= *due)?;
-        let delay = now.monotonic.saturating_sub(self.applied_at);
+        let due = self.ack_due.take_if(|due| now.monotonic >= *due)?;
+        let held_back = due > self.applied_at;
+        let delay =
+            if held_back { now.monotonic.saturating_sub(self.applied_at) } else { Duration::ZERO };
         Some(v1::Ack {
             number: self.applied,
             skipped: std::mem::take(&mut self.skipped),
