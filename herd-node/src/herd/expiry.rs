@@ -212,6 +212,17 @@ mod tests {
     }
 
     #[test]
+    fn a_minute_beyond_all_ends_is_the_last_one_that_can_be_told() {
+        let mut wheel = Wheel::default();
+        wheel.file(0, Minute::MAX);
+        wheel.file(1, LAST_MINUTE);
+        assert_eq!(wheel.next(), Some(LAST_MINUTE));
+        assert_eq!(wheel.pop(LAST_MINUTE - 1), None);
+        assert_eq!((wheel.pop(LAST_MINUTE), wheel.pop(LAST_MINUTE)), (Some(1), Some(0)));
+        assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
     fn a_slot_costs_eight_bytes() {
         assert_eq!(size_of::<Place>(), 8);
     }
