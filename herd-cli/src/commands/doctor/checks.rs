@@ -106,6 +106,9 @@ fn unreachable(node: &Node) -> Option<Finding> {
             "another service listens there: text and admin ports are not gRPC ports, or the node \
              speaks TLS and wants --ca"
         }
+        Error::Unreachable { reason: Unreachable::WantsTls, .. } => {
+            "name the CA that signed its certificate: --ca or HERD_TLS_CA"
+        }
         Error::Unreachable { reason: Unreachable::Tls(_), .. } => {
             "check --ca, --cert and --key, that the certificate bears the node's name, and its end"
         }
@@ -160,7 +163,11 @@ fn links(topology: &Topology, node: &Node, status: &v1::GetStatusResponse) -> Ve
                 "each node of a herd needs a name of its own, and the name that others expect"
             } else if why.contains("cluster") || why.contains("herd") {
                 "both must have the same cluster in their herd files"
-            } else if why.contains("certificate") || why.to_lowercase().contains("tls") {
+            } else if why.contains("certificate")
+                || why.to_lowercase().contains("tls")
+                // What a node that speaks plain text makes of the other's TLS.
+                || why.contains("h2 protocol error")
+            {
                 "both must speak TLS or neither, with certificates that bear their names"
             } else if why.contains("token") || why.contains("gossip") {
                 "the node needs a token with the role peer: --peer-token-file"
@@ -359,14 +366,16 @@ mod tests {
             Unreachable::UnknownHost,
             Unreachable::Silent { after: CONNECT_TIMEOUT },
             Unreachable::NotGrpc,
+            Unreachable::WantsTls,
             Unreachable::Tls("expired".into()),
         ] {
             let asked = [node("A", Err(unreachable(reason))), node("B", Ok(status("B")))];
             let found = nodes(&pair(), &asked, true);
             assert_eq!((found[0].check, found[0].level), ("reachable", Level::Critical));
+            assert_ne!(found[0].hint, "see the error");
             hints.insert(found[0].hint.clone());
         }
-        assert_eq!(hints.len(), 5);
+        assert_eq!(hints.len(), 6);
     }
 
     #[test]
