@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 """A server of an original herd, as small as it can be: what the bridge is tried against.
 
-    text-server.py NAME PORT [FRIEND_PORT...]
+    text-server.py [--waits] NAME PORT [FRIEND_PORT...]
 
 Reads one message of each connection, as such servers do; floods what is new to its friends by AT lines, a
 connection each; loses what a friend that is down would have had to be told. Writes every line in and out
 to standard output.
+
+With --waits as careless as some are: its lines to friends have no end, and it answers nobody before each friend has
+closed the connection.
 """
 
 import asyncio
 import sys
 import time
 
-NAME, PORT, *FRIENDS = sys.argv[1:]
+WAITS = sys.argv[1] == "--waits"
+NAME, PORT, *FRIENDS = sys.argv[2 if WAITS else 1 :]
 clients = {}
 
 
@@ -22,9 +26,11 @@ def log(direction, line):
 
 async def tell(port, line):
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", int(port))
-        writer.write(line.encode())
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write((line if WAITS else line + "\n").encode())
         await writer.drain()
+        if WAITS:
+            await reader.read()
         writer.close()
         log(f"to {port}:", line.strip())
     except OSError:
@@ -37,7 +43,7 @@ async def learn(line):
     if client in clients and float(clients[client].split()[5]) >= moment:
         return
     clients[client] = line
-    await asyncio.gather(*(tell(port, line + "\n") for port in FRIENDS))
+    await asyncio.gather(*(tell(port, line) for port in FRIENDS))
 
 
 async def serve(reader, writer):

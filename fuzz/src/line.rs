@@ -18,7 +18,7 @@ pub fn line(input: &[u8]) {
         decoder.input().extend_from_slice(part);
         take(&mut decoder, &mut lines);
     }
-    decoder.end_input();
+    decoder.end_line();
     take(&mut decoder, &mut lines);
     assert_eq!(lines.pop().as_deref(), Some(&[][..]), "a line without an end");
 

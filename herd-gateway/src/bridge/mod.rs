@@ -117,22 +117,31 @@ impl Bridge {
     /// Takes a line that came from `peer`, if it is an AT line and `peer` a friend. Returns whether
     /// it was taken; any other line is a client's.
     pub(crate) fn takes(&self, peer: IpAddr, line: &[u8]) -> bool {
-        if !line.trim_ascii_start().starts_with(b"AT") {
-            return false;
-        }
-        let peer = peer.to_canonical();
-        let friends = self.friends.iter().enumerate();
-        let mut senders = friends.filter(|(_, friend)| lock(&friend.believed).contains(&peer));
-        let Some((first, _)) = senders.next() else { return false };
-        let Some(record) = at::parse(line) else { return false };
-        // Where several have one address, nobody knows which of them it was.
-        let from = senders.next().is_none().then_some(first);
+        let Some((from, record)) = self.read(peer, line) else { return false };
         self.heard.fetch_add(1, Ordering::Relaxed);
         if self.crossing().friend_says(from, record) {
             self.news.fetch_add(1, Ordering::Relaxed);
             self.wake();
         }
         true
+    }
+
+    /// Whether it would take a line.
+    pub(crate) fn would_take(&self, peer: IpAddr, line: &[u8]) -> bool {
+        self.read(peer, line).is_some()
+    }
+
+    /// Which friend says what; no friend where several have the address, as nobody knows which of them it
+    /// was.
+    fn read(&self, peer: IpAddr, line: &[u8]) -> Option<(Option<usize>, LocationRecord)> {
+        if !line.trim_ascii_start().starts_with(b"AT") {
+            return None;
+        }
+        let peer = peer.to_canonical();
+        let friends = self.friends.iter().enumerate();
+        let mut senders = friends.filter(|(_, friend)| lock(&friend.believed).contains(&peer));
+        let (first, _) = senders.next()?;
+        Some((senders.next().is_none().then_some(first), at::parse(line)?))
     }
 
     /// How many AT lines of friends came, and how many of them were news.

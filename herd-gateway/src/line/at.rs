@@ -39,12 +39,13 @@ pub fn line(record: &LocationRecord) -> String {
 }
 
 /// Reads seconds, with a sign or none, as nanoseconds. Other languages print what is less than a
-/// ten-thousandth with an exponent.
+/// ten-thousandth with an exponent, and some servers put a minus before what has one already.
 fn nanos(text: &str) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix(['+', '-']) {
         Some(digits) => (text.starts_with('-'), digits),
         None => (false, text),
     };
+    let digits = digits.strip_prefix('-').filter(|_| negative).unwrap_or(digits);
     if !digits.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
@@ -86,7 +87,9 @@ mod tests {
             ("+3.1e-05", Some(31_000)),
             ("-9.5367431640625e-07", Some(-954)),
             ("+1e300", None),
+            ("--0.5", Some(-500_000_000)),
             ("+-5", None),
+            ("---5", None),
             ("+inf", None),
             ("nan", None),
             ("+", None),

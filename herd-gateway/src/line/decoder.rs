@@ -66,8 +66,14 @@ impl Decoder {
         &mut self.buffer
     }
 
-    /// Declares the input complete: text without a line end is a line, too.
-    pub fn end_input(&mut self) {
+    /// What was begun of a line that may be a command, once all pieces were taken.
+    pub fn unended_line(&self) -> &[u8] {
+        if self.state == State::Short { &self.buffer } else { &[] }
+    }
+
+    /// Declares the input complete, or a pause in it the end of a line: text without a line end is a line,
+    /// too.
+    pub fn end_line(&mut self) {
         if self.state == State::Long || !self.buffer.is_empty() {
             self.buffer.put_u8(b'\n');
         }
@@ -173,7 +179,7 @@ mod tests {
             decoder.input().extend_from_slice(chunk);
             collect(&mut decoder);
         }
-        decoder.end_input();
+        decoder.end_line();
         collect(&mut decoder);
         lines
     }

@@ -1,42 +1,12 @@
 //! What operators see of a gateway over HTTP.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use herd_gateway::{Config, Error, Gateway, Limits};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::fake_node::{Behaviour, FakeNode, Script, nobody};
-use crate::support::{Client, ask, iamat, in_time, named, recorded, start};
-
-/// Asks the admin port; the whole answer, head included.
-async fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: herd\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
-
-/// Asks until the answer has a part.
-async fn until(address: SocketAddr, path: &str, part: &str) -> String {
-    in_time(part, async {
-        loop {
-            let answer = get(address, path).await;
-            if answer.contains(part) {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-}
-
-fn with_admin(node: SocketAddr) -> Config {
-    Config { admin: Some("127.0.0.1:0".parse().unwrap()), ..named(node) }
-}
+use crate::support::{Client, ask, get, iamat, in_time, named, recorded, start, until, with_admin};
 
 #[tokio::test]
 async fn metrics_tell_of_lines_nodes_connections_and_refusals() {

@@ -4,6 +4,7 @@
 
 mod admin;
 mod batching;
+mod bridge;
 mod doors;
 mod drain;
 mod embedded;

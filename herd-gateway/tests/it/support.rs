@@ -32,6 +32,11 @@ pub(crate) fn any_of(addresses: &[SocketAddr]) -> Config {
     Config { nodes, ..config(Upstream::AnyHealthy) }
 }
 
+/// [`named`] with an admin port.
+pub(crate) fn with_admin(node: SocketAddr) -> Config {
+    Config { admin: Some("127.0.0.1:0".parse().unwrap()), ..named(node) }
+}
+
 fn config(upstream: Upstream) -> Config {
     Config {
         ports: vec![TextPort { listen: (Ipv4Addr::LOCALHOST, 0).into(), upstream }],
@@ -136,4 +141,28 @@ pub(crate) fn recorded(client: &str) -> String {
 
 pub(crate) fn recorded_by(node: &str, client: &str) -> String {
     format!("AT {node} +1.250000000 {client} +34.068930-118.445127 1700000000\n")
+}
+
+/// Asks the admin port; the whole answer, head included.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: herd\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Asks until the answer has a part.
+pub(crate) async fn until(address: SocketAddr, path: &str, part: &str) -> String {
+    in_time(part, async {
+        loop {
+            let answer = get(address, path).await;
+            if answer.contains(part) {
+                return answer;
+            }
+            time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
 }

@@ -1,22 +1,18 @@
-//! One text connection: a single loop, so that commands take effect one after the other.
+//! Answers lines: reports that follow one another together, all in their order.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::{io, mem};
 
 use bytes::Bytes;
-use herd_edge::{Pace, Reason};
+use herd_edge::Reason;
 use herd_proto::Report;
 use herd_trace::{Kind, Span};
 use tokio::time::{self, Instant};
-use tokio_util::sync::CancellationToken;
 
+use super::{Connection, Speaker};
 use crate::counts::{Asked, Outcome};
-use crate::gateway::Port;
-use crate::line::{Command, Decoder, Echo, Iamat, Piece, Whatsat, answer};
+use crate::line::{Command, Echo, Iamat, Piece, Whatsat, answer};
 use crate::line_log::Direction;
 use crate::slow::{Asked as SlowAsked, Asking};
-use crate::stream::Stream;
 use crate::translate::{Found, Recorded};
 use crate::upstream::Query;
 
@@ -25,37 +21,11 @@ use crate::upstream::Query;
 /// whole backlog before a line of another.
 const PIECES_PER_TURN: usize = 256;
 
-/// Room for the first read after a pause: some 200 lines, so that what a client with many lines
-/// under way sends comes in with one read.
-const FIRST_READ_BYTES: usize = 16 * 1024;
-
-/// Most input taken before it is answered. A client that sends more waits in the kernel's
-/// buffers, and in its own.
-const INPUT_BYTES_MAX: usize = 64 * 1024;
-
 /// Answers are written when there are this many bytes of them, or nothing more to answer.
 const OUTPUT_BYTES: usize = 64 * 1024;
 
 /// About how much longer than its line an answer is: a name and a difference in place of `IAMAT`.
 const ANSWER_LONGER_BYTES: usize = 24;
-
-/// One client's connection.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    id: u64,
-    stream: Stream,
-    port: Arc<Port>,
-    /// Whence the client comes, or the friend.
-    peer: IpAddr,
-    decoder: Decoder,
-    out: Vec<u8>,
-    /// Whether the last reading ended at its limit, or there was none yet, so that more may be there
-    /// already.
-    more: bool,
-    /// Lines that have ended.
-    lines: u32,
-    pace: Option<Pace>,
-}
 
 /// A line of a run of reports, in its place among them.
 #[derive(Debug)]
@@ -74,141 +44,8 @@ struct Run {
     bytes: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Input {
-    Some,
-    Ended,
-}
-
 impl Connection {
-    pub(crate) fn new(id: u64, stream: Stream, peer: IpAddr, port: Arc<Port>) -> Self {
-        let decoder = Decoder::new(port.limits.max_line_bytes);
-        let pace = port.limits.max_line_rate.map(Pace::new);
-        let more = stream.may_hold_text();
-        Self { id, stream, port, peer, decoder, out: Vec::new(), more, lines: 0, pace }
-    }
-
-    /// Answers until the client has sent everything or is gone, or until `stop`; then what was
-    /// received by that time, or comes until the client pauses, is answered first.
-    ///
-    /// # Errors
-    /// The connection broke, or the client did not read for longer than the write limit.
-    pub(crate) async fn serve(mut self, stop: &CancellationToken) -> io::Result<()> {
-        let mut farewell = None;
-        let (mut heard, mut begun) = (Instant::now(), None);
-        loop {
-            let limits = self.port.limits;
-            let input = if let Some(end) = farewell {
-                match self.read_unless_quiet(end).await? {
-                    Some(input) => input,
-                    None => break,
-                }
-            } else {
-                let (end, reason) = match begun {
-                    Some(begun) => (begun + limits.partial_line, Reason::PartialLine),
-                    None => (heard + limits.idle, Reason::Idle),
-                };
-                let read = time::timeout_at(end, self.read());
-                match stop.run_until_cancelled(read).await {
-                    Some(Ok(input)) => input?,
-                    Some(Err(_)) => {
-                        self.port.refusals.count(reason);
-                        self.port.log(self.id, Direction::Note, b"said nothing for too long");
-                        break;
-                    }
-                    None => {
-                        farewell = Some(Instant::now() + limits.farewell);
-                        continue;
-                    }
-                }
-            };
-            if input == Input::Ended {
-                self.decoder.end_input();
-            }
-            let lines_before = self.lines;
-            self.answer_all().await?;
-            self.decoder.compact();
-            heard = Instant::now();
-            begun = if self.decoder.is_inside_line() {
-                // A line that was begun before stays begun until it ends.
-                begun.filter(|_| self.lines == lines_before).or(Some(heard))
-            } else {
-                None
-            };
-            if input == Input::Ended || farewell.is_some_and(|end| heard >= end) {
-                break;
-            }
-            self.keep_pace(stop, self.lines.wrapping_sub(lines_before)).await;
-        }
-        self.stream.shutdown().await
-    }
-
-    /// Pauses after lines that came too fast. What the client sends meanwhile waits in the
-    /// kernel's buffers, and in its own.
-    async fn keep_pace(&mut self, stop: &CancellationToken, lines: u32) {
-        if let Some(pause) = self.pace.as_mut().and_then(|pace| pace.came(lines)) {
-            self.port.refusals.count(Reason::ConnectionRate);
-            stop.run_until_cancelled(time::sleep_until(pause)).await;
-        }
-    }
-
-    /// Waits for input and reads what has arrived, up to the limit. No buffer is held while
-    /// nothing arrives.
-    ///
-    /// # Cancel safety
-    /// Nothing that was read is lost.
-    async fn read(&mut self) -> io::Result<Input> {
-        loop {
-            if !self.more {
-                self.stream.readable().await?;
-            }
-            let (input, taken) = self.take_in()?;
-            if input == Input::Ended || taken > 0 {
-                return Ok(input);
-            }
-            // Whatever keeps a socket readable and empty must not keep others from their turn.
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Reads what comes before the client pauses; `None` once it does. An incomplete line that it may
-    /// still be typing is left.
-    ///
-    /// Hanging up in a pause, no line is on its way. At first, only a pause that is longer than the way
-    /// to a client and back is one, or the next line of one far away would find nobody. Whoever makes no
-    /// such pause is left in a shorter one.
-    async fn read_unless_quiet(&mut self, end: Instant) -> io::Result<Option<Input>> {
-        let farewell = self.port.limits.farewell;
-        let late = end.saturating_duration_since(Instant::now()) < farewell / 2;
-        let pause = if late { farewell / 100 } else { farewell / 10 };
-        time::timeout(pause, self.read()).await.ok().transpose()
-    }
-
-    /// Reads what is there, up to the limit, and says how much it was.
-    fn take_in(&mut self) -> io::Result<(Input, usize)> {
-        let buffer = self.decoder.input();
-        let (mut room, mut taken) = (FIRST_READ_BYTES, 0);
-        self.more = false;
-        loop {
-            buffer.reserve(room);
-            match self.stream.try_read(buffer)? {
-                None => return Ok((Input::Some, taken)),
-                Some(0) => return Ok((Input::Ended, taken)),
-                // A socket gives all that it has at once, TLS a record at a time.
-                Some(count) if count < room && !self.stream.may_hold_text() => {
-                    return Ok((Input::Some, taken + count));
-                }
-                Some(count) => taken += count,
-            }
-            if taken >= INPUT_BYTES_MAX {
-                self.more = true;
-                return Ok((Input::Some, taken));
-            }
-            room = (room * 2).min(INPUT_BYTES_MAX - taken);
-        }
-    }
-
-    async fn answer_all(&mut self) -> io::Result<()> {
+    pub(super) async fn answer_all(&mut self) -> io::Result<()> {
         let (mut run, mut pieces) = (Run::default(), 0_usize);
         while let Some(piece) = self.decoder.next_piece() {
             pieces += 1;
@@ -248,6 +85,9 @@ impl Connection {
         let bridge = self.port.bridge.as_ref();
         if bridge.is_some_and(|bridge| bridge.takes(self.peer, &line)) {
             // Friends expect no answer.
+            if self.speaker == Speaker::Client {
+                self.speaker = Speaker::Friend;
+            }
             return Ok(());
         }
         match Command::parse(&line) {
