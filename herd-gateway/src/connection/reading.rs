@@ -92,14 +92,21 @@ impl Connection {
         self.more = false;
         loop {
             buffer.reserve(room);
-            match self.stream.try_read(buffer)? {
-                None => return Ok((Input::Some, taken)),
-                Some(0) => return Ok((Input::Ended, taken)),
+            match self.stream.try_read(buffer) {
+                // What came before the end is answered first, such as the lines of a client that closes without
+                // TLS's own goodbye. The error is met again at the next reading.
+                Err(_) if taken > 0 => {
+                    self.more = true;
+                    return Ok((Input::Some, taken));
+                }
+                Err(error) => return Err(error),
+                Ok(None) => return Ok((Input::Some, taken)),
+                Ok(Some(0)) => return Ok((Input::Ended, taken)),
                 // A socket gives all that it has at once, TLS a record at a time.
-                Some(count) if count < room && !self.stream.may_hold_text() => {
+                Ok(Some(count)) if count < room && !self.stream.may_hold_text() => {
                     return Ok((Input::Some, taken + count));
                 }
-                Some(count) => taken += count,
+                Ok(Some(count)) => taken += count,
             }
             if taken >= INPUT_BYTES_MAX {
                 self.more = true;

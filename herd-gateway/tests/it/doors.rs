@@ -83,6 +83,27 @@ async fn text_that_comes_with_the_end_of_the_handshake_is_answered() {
     assert_eq!(String::from_utf8(answer).unwrap(), recorded("kiwi"));
 }
 
+#[tokio::test]
+async fn what_came_before_an_end_without_goodbye_is_reported() {
+    let ca = TestCa::new("text");
+    let script = Script::new("Bailey");
+    let node = FakeNode::start(&script);
+    let mut config = named(node.address);
+    config.text_tls = ca.files("text", &["text.example"]).pair;
+    let (_gateway, address) = start(config).await;
+    for round in 1..=20 {
+        let name = ServerName::try_from("text.example").unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = connector(&ca).connect(name, stream).await.unwrap();
+        stream.write_all(iamat("kiwi").as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        // The end of the TCP connection alone.
+        let (mut stream, _) = stream.into_inner();
+        stream.shutdown().await.unwrap();
+        eventually("a report", || script.reported().len() == round).await;
+    }
+}
+
 /// A header of version 2 for TCP over IPv4, from `client`.
 fn header(client: [u8; 4]) -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
