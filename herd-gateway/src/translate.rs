@@ -100,8 +100,9 @@ impl From<&Status> for CallFailure {
             _ if timed_out(status) => Self::Places(PlacesFailure::TimedOut),
             // Only a status made on this side of the connection has a cause.
             _ if status.source().is_some() => Self::Lost,
-            // The gateway's own token is at fault, and not the client's question.
-            Code::Unauthenticated | Code::PermissionDenied => Self::Lost,
+            // The node stops, and gave up asking its provider; or the gateway's own token is at fault, and
+            // not the client's question.
+            Code::Aborted | Code::Unauthenticated | Code::PermissionDenied => Self::Lost,
             Code::Unavailable => Self::Places(PlacesFailure::Unreachable),
             Code::DeadlineExceeded => Self::Places(PlacesFailure::TimedOut),
             Code::ResourceExhausted => Self::Places(PlacesFailure::OverLimit),

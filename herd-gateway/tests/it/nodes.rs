@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use herd_gateway::{Config, Limits};
 use tokio::time::timeout;
+use tonic::Code;
 
 use crate::fake_node::{Behaviour, FakeNode, LostNode, Script, StoppedNode, nobody};
 use crate::support::{Client, any_of, ask, eventually, iamat, named, recorded, recorded_by, start};
@@ -118,6 +119,22 @@ async fn any_healthy_node_answers_for_one_that_is_down() {
     let input = format!("{}WHATSAT kiwi 10 5\n", iamat("kiwi"));
     let answer = ask(address, &input).await;
     assert!(answer.starts_with(&recorded_by("Bona", "kiwi").repeat(2)), "{answer}");
+}
+
+#[tokio::test]
+async fn another_node_answers_what_one_that_stops_has_given_up() {
+    let scripts = ["Bailey", "Bona"].map(Script::new);
+    let nodes = scripts.each_ref().map(FakeNode::start);
+    for node in &nodes {
+        ask(start(named(node.address)).await.1, iamat("kiwi")).await;
+    }
+    let (_gateway, address) = start(any_of(&nodes.each_ref().map(|node| node.address))).await;
+    scripts[0].behave(Behaviour { query_error: Some(Code::Aborted), ..Behaviour::default() });
+    for _ in 0..4 {
+        let answer = ask(address, "WHATSAT kiwi 10 5\n").await;
+        assert!(answer.starts_with(&recorded_by("Bona", "kiwi")), "{answer}");
+    }
+    assert!(!scripts[0].query_ids().is_empty());
 }
 
 #[tokio::test]

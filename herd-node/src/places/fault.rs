@@ -129,12 +129,13 @@ impl Fault {
             | Self::Throttled { .. }
             | Self::Resting { why: Trouble::Throttled, .. } => Code::ResourceExhausted,
             Self::Refused | Self::Resting { why: Trouble::Refused, .. } => Code::FailedPrecondition,
+            // It tells nothing about the provider: another node can answer.
+            Self::GivenUp => Code::Aborted,
             Self::Unreachable(_)
             | Self::Http { .. }
             | Self::TooLarge { .. }
             | Self::Malformed
             | Self::Failed
-            | Self::GivenUp
             | Self::Resting { why: Trouble::Failing, .. } => Code::Unavailable,
         }
     }
@@ -194,7 +195,7 @@ mod tests {
             (Fault::TooLarge { limit: 1 }, Code::Unavailable, Some(second)),
             (Fault::Malformed, Code::Unavailable, Some(second)),
             (Fault::Failed, Code::Unavailable, Some(second)),
-            (Fault::GivenUp, Code::Unavailable, Some(second)),
+            (Fault::GivenUp, Code::Aborted, Some(second)),
         ];
         for (fault, code, delay) in table {
             let status = Status::from(fault.clone());

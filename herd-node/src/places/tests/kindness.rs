@@ -278,5 +278,5 @@ async fn stopping_gives_up_what_is_under_way() {
     eventually(|| server.count() == 1).await;
     places.stop().await;
     let outcome = askers.join_next().await.unwrap().unwrap();
-    assert_eq!(outcome.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(outcome.unwrap_err().code(), Code::Aborted);
 }
