@@ -1,15 +1,16 @@
 //! Named ways to a herd, kept in a file: which node, by which herd file, with which certificates and token.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::{env, fs, path, process};
+use std::{env, fs, path};
 
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Global;
 use crate::failure::Failure;
+use crate::whole_file::WholeFile;
 
 /// The contexts of this user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,9 +67,9 @@ impl Contexts {
     fn write(&self, file: &Path) -> anyhow::Result<()> {
         let text = toml::to_string(self)?;
         fs::create_dir_all(file.parent().context("it is in no folder")?)?;
-        let beside = file.with_extension(format!("{}.new", process::id()));
-        fs::write(&beside, text)?;
-        Ok(fs::rename(&beside, file)?)
+        let mut whole = WholeFile::create(file)?;
+        whole.write_all(text.as_bytes())?;
+        Ok(whole.keep()?)
     }
 
     /// The context of that name.

@@ -9,6 +9,7 @@ mod failure;
 mod logging;
 mod moment;
 mod output;
+mod whole_file;
 
 use std::process;
 

@@ -77,6 +77,10 @@ fn tokens_that_are_missing_unknown_too_weak_or_revoked_are_told_apart() {
         "nothing is told: 2 of 5 nodes refuse this caller",
     ];
     soon(&herd, &["status"], &[], 7, &refused);
+    // What is there is not called down to those who are called at night.
+    let check =
+        ["HERD CRITICAL - 3 of 5 nodes down: ", "; 2 of 5 nodes that refuse to tell: Bailey, Bona"];
+    soon(&herd, &["status", "--check"], &[], 2, &check);
     soon(&herd, &["get", "kiwi"], &[], 7, &["this herd wants a token"]);
     let unknown = ("HERD_TOKEN", "nobody-0123456789abcdef");
     soon(&herd, &["get", "kiwi"], &[unknown], 7, &["not one of this herd's"]);

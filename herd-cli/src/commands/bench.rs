@@ -21,19 +21,7 @@ pub(super) async fn run(
     target: Target,
     output: &mut Output,
 ) -> Result<ExitCode, Failure> {
-    let refused = if args.load == Load::Flood {
-        let flooded = flood(&args, &target).await.map_err(Failure::Other)?;
-        output.answer(&FloodView(flooded))?;
-        0
-    } else {
-        let measured = measure(&args, &target).await?;
-        output.answer(&MeasuredView(measured.clone()))?;
-        measured.refused
-    };
-    Ok(if refused == 0 { ExitCode::Success } else { ExitCode::Partial })
-}
-
-async fn measure(args: &BenchArgs, target: &Target) -> Result<Measured, Failure> {
+    let (args, target) = (&args, &target);
     let timing = Timing { warm_up: args.warm_up, lasts: args.lasts };
     let clients = args.clients.unwrap_or(100_000);
     let connections = |default| args.connections.unwrap_or(default);
@@ -50,6 +38,11 @@ async fn measure(args: &BenchArgs, target: &Target) -> Result<Measured, Failure>
         })
     };
     let measured = match args.load {
+        Load::Flood => {
+            let flooded = flood(args, target).await.map_err(Failure::Other)?;
+            output.answer(&FloodView(flooded))?;
+            return Ok(ExitCode::Success);
+        }
         Load::Reports => {
             let (node, batch) = (node()?, args.batch);
             let (streams, in_flight) = (connections(1), in_flight(4));
@@ -66,12 +59,15 @@ async fn measure(args: &BenchArgs, target: &Target) -> Result<Measured, Failure>
             let in_flight = in_flight(128);
             TextLoad { target, dialect, connections, in_flight, clients, timing }.run().await
         }
-        Load::Propagation | Load::Flood => {
+        Load::Propagation => {
             let (nodes, rate) = (all_nodes(target), args.rate);
             PropagationLoad { nodes, rate, clients, timing }.run().await
         }
     };
-    measured.map_err(Failure::Other)
+    let measured = measured.map_err(Failure::Other)?;
+    let refused = measured.refused;
+    output.answer(&MeasuredView(measured))?;
+    Ok(if refused == 0 { ExitCode::Success } else { ExitCode::Partial })
 }
 
 async fn flood(args: &BenchArgs, target: &Target) -> anyhow::Result<Flooded> {

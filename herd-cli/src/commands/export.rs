@@ -1,5 +1,4 @@
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -9,11 +8,13 @@ use serde::Serialize;
 
 use super::Target;
 use super::progress::Progress;
+use super::spreadsheet::guarded;
 use crate::args::{ExportArgs, FileForm};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::moment;
 use crate::output::{Answer, Output};
+use crate::whole_file::WholeFile;
 
 pub(super) async fn run(
     args: ExportArgs,
@@ -31,12 +32,15 @@ pub(super) async fn run(
         let failed = |error: io::Error| {
             Failure::Other(anyhow::Error::new(error).context(args.file.display().to_string()))
         };
-        let file = File::create(&args.file).with_context(|| args.file.display().to_string());
-        let mut file = BufWriter::new(file.map_err(|error| Failure::Usage(format!("{error:#}")))?);
-        let mut write = |text: &str| file.write_all(text.as_bytes()).map_err(failed);
-        all(&mut watch, form, &mut exporter, &mut progress, output, &mut |_, text| write(text))
-            .await?;
-        file.flush().map_err(failed)?;
+        let file = WholeFile::create(&args.file).with_context(|| args.file.display().to_string());
+        let mut file = file.map_err(|error| Failure::Usage(format!("{error:#}")))?;
+        let mut write =
+            |_: &mut Output, text: &str| file.write_all(text.as_bytes()).map_err(failed);
+        tokio::select! {
+            done = all(&mut watch, form, &mut exporter, &mut progress, output, &mut write) => done?,
+            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::Interrupted),
+        }
+        file.keep().map_err(failed)?;
         output.answer(&Exported {
             locations: exporter.count,
             file: args.file.display().to_string(),
@@ -128,7 +132,7 @@ impl Exporter {
         match form {
             FileForm::Csv => format!(
                 "{},{},{},{time},{received},{},{}\n",
-                csv_field(id),
+                csv_field(&guarded(id)),
                 at.latitude(),
                 at.longitude(),
                 record.origin,
@@ -166,8 +170,7 @@ impl Exporter {
     }
 }
 
-/// Quotes a field that would be taken for several, and one that a spreadsheet would take for a
-/// formula.
+/// Quotes a field that would be taken for several.
 fn csv_field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
@@ -199,7 +202,7 @@ mod tests {
     use crate::commands::import::read;
 
     fn records() -> Vec<LocationRecord> {
-        let odd = "a,\"b\"<&>'é";
+        let odd = "=a,\"b\"<&>'é";
         [("kiwi", "+34.07-118.44", "1700000000.5"), (odd, "-0.0000001+180.0", "0")]
             .map(|(id, at, time)| {
                 let report = Report::from_operands(id, at, time).unwrap();

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::progress::Progress;
+use super::spreadsheet::unguarded;
 use super::{Target, report};
 use crate::args::{FileForm, ImportArgs};
 use crate::exit_code::ExitCode;
@@ -200,7 +201,7 @@ fn read_csv(input: impl Read, take: &mut dyn FnMut(Entry) -> bool) -> anyhow::Re
                 let text = written.map(field).filter(|text| !text.is_empty());
                 let at = text.map_or(degrees, Into::into);
                 let time = time.map(|time| field(time).into());
-                Entry { id: field(id).into(), at, time, problem: None }
+                Entry { id: unguarded(field(id)).into(), at, time, problem: None }
             }
             Err(error) if error.is_io_error() => return Err(error.into()),
             Err(error) => Entry::bad(&error),

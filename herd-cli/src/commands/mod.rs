@@ -15,6 +15,7 @@ mod progress;
 mod report;
 mod report_many;
 mod simulate;
+mod spreadsheet;
 mod status;
 mod survey;
 mod top;

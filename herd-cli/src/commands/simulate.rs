@@ -57,33 +57,44 @@ pub(super) async fn run(
     let end = args.duration.map(|duration| started + duration);
     let part = args.every.max(MIN_EVERY) / PARTS;
     let mut next = started;
-    let code = 'walk: loop {
+    let mut ended = 'walk: loop {
         for number in 0..PARTS as usize {
             tokio::select! {
                 biased;
-                _ = &mut interrupted => break 'walk ExitCode::Interrupted,
+                _ = &mut interrupted => break 'walk Ok(ExitCode::Interrupted),
                 () = sleep_until(next) => {}
             }
             if end.is_some_and(|end| Instant::now() >= end) {
-                break 'walk ExitCode::Success;
+                break 'walk Ok(ExitCode::Success);
             }
             // Who cannot keep up falls behind, and does not try to make up for it.
             next = (next + part).max(Instant::now());
             let some = walkers.iter_mut().skip(number).step_by(PARTS as usize);
             let reports: Vec<_> = some.map(|walker| walker.report(started.elapsed())).collect();
-            send(&mut streams, reports, &mut summary).await?;
+            if let Err(failure) = send(&mut streams, reports, &mut summary).await {
+                break 'walk Err(failure);
+            }
         }
     };
+    summary.seconds = started.elapsed().as_secs_f64();
+    // Whatever ended it, the clients are not to stay; a second Ctrl-C leaves them.
     if args.forget {
-        let client = target.connect().await?;
-        for walker in &walkers {
-            client.forget(&walker.id).await?;
-            summary.forgotten += 1;
+        tokio::select! {
+            forgotten = forget(&target, &walkers, &mut summary) => ended = ended.and_then(|code| forgotten.map(|()| code)),
+            _ = tokio::signal::ctrl_c() => ended = Ok(ExitCode::Interrupted),
         }
     }
-    summary.seconds = started.elapsed().as_secs_f64();
     output.answer(&summary)?;
-    Ok(code)
+    ended
+}
+
+async fn forget(target: &Target, walkers: &[Walker], summary: &mut Summary) -> Result<(), Failure> {
+    let client = target.connect().await?;
+    for walker in walkers {
+        client.forget(&walker.id).await?;
+        summary.forgotten += 1;
+    }
+    Ok(())
 }
 
 async fn send(

@@ -42,6 +42,12 @@ pub(super) async fn run(
 /// The state of a node that is there and turns the caller down.
 const REFUSED: &str = "refused";
 
+/// Of one that cannot be reached, or does not answer.
+const DOWN: &str = "down";
+
+/// Of one that answers, and takes no traffic yet or any more.
+const NOT_READY: &str = "not_ready";
+
 #[derive(Serialize)]
 struct Herd {
     /// How many of the nodes answered.
@@ -167,7 +173,7 @@ impl NodeView {
     }
 
     fn without_status(name: String, address: String, error: &Error) -> Self {
-        let state = if error.is_refusal() { REFUSED } else { "down" };
+        let state = if error.is_refusal() { REFUSED } else { DOWN };
         Self {
             name,
             address,
@@ -182,7 +188,7 @@ impl NodeView {
         Self {
             name: status.name.clone(),
             address,
-            state: if status.ready { "ready" } else { "not_ready" },
+            state: if status.ready { "ready" } else { NOT_READY },
             error: None,
             hint: None,
             status: Some(StatusView::from(status)),

@@ -71,8 +71,12 @@ pub(super) fn nodes(topology: &Topology, asked: &[Node], agreed: bool) -> Vec<Fi
     let up: Vec<_> =
         asked.iter().filter_map(|node| Some((node, node.answer.as_ref().ok()?))).collect();
     if up.is_empty() {
-        let hint = "start them: `herd-cli up` starts the whole herd on this machine; --herd-file \
-                    chooses another herd";
+        let hint = if asked.iter().all(is_refused) {
+            "start them: `herd-cli up` starts the whole herd on this machine; --herd-file chooses \
+             another herd"
+        } else {
+            "do what is said of each node above"
+        };
         found.push(finding(Level::Critical, "reachable", "", "no node can be asked", hint));
         return found;
     }
@@ -88,6 +92,11 @@ pub(super) fn nodes(topology: &Topology, asked: &[Node], agreed: bool) -> Vec<Fi
         found.push(finding(Level::Ok, "nodes", "", problem, ""));
     }
     found
+}
+
+/// Whether nothing listens where the node should.
+fn is_refused(node: &Node) -> bool {
+    matches!(&node.answer, Err(Error::Unreachable { reason: Unreachable::Refused, .. }))
 }
 
 fn unreachable(node: &Node) -> Option<Finding> {
@@ -376,6 +385,21 @@ mod tests {
             hints.insert(found[0].hint.clone());
         }
         assert_eq!(hints.len(), 6);
+    }
+
+    #[test]
+    fn nodes_are_to_be_started_only_where_nothing_listens() {
+        let refused = || Error::Unreachable { address: "h:1".into(), reason: Unreachable::Refused };
+        let wants_tls =
+            || Error::Unreachable { address: "h:1".into(), reason: Unreachable::WantsTls };
+        let advice = |first, second| {
+            let found = nodes(&pair(), &[node("A", Err(first)), node("B", Err(second))], true);
+            let last = found.into_iter().next_back().unwrap();
+            assert_eq!((last.check, &*last.problem), ("reachable", "no node can be asked"));
+            last.hint
+        };
+        assert!(advice(refused(), refused()).starts_with("start them"));
+        assert!(advice(refused(), wants_tls()).starts_with("do what is said"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Herd, StatusView};
+use super::{DOWN, Herd, NOT_READY, REFUSED, StatusView};
 use crate::exit_code::ExitCode;
 use crate::output::{Answer, printable};
 
@@ -19,19 +19,23 @@ impl Check {
     pub(super) fn of(herd: &Herd) -> Self {
         let all = herd.nodes.len();
         let statuses = || herd.nodes.iter().filter_map(|node| node.status.as_ref());
-        let down: Vec<_> = herd
-            .nodes
-            .iter()
-            .filter(|node| node.status.is_none())
-            .map(|node| &*node.name)
-            .collect();
+        let in_state = |state| {
+            let nodes = herd.nodes.iter().filter(move |node| node.state == state);
+            nodes.map(|node| &*node.name).collect::<Vec<_>>()
+        };
+        let (down, refused) = (in_state(DOWN), in_state(REFUSED));
         let broken = statuses().flat_map(|status| &status.peers);
         let broken = broken.filter(|peer| peer.friend && !peer.up).count();
-        let unready = herd.nodes.iter().filter(|node| node.state == "not_ready").count();
+        let unready = in_state(NOT_READY).len();
         let troubles = statuses().map(|status| status.troubles().len()).sum::<usize>();
-        let (state, message) = if !down.is_empty() {
-            let names = down.join(", ");
-            ("CRITICAL", format!("{} of {all} nodes down: {names}", down.len()))
+        let silent = [(&down, "down"), (&refused, "that refuse to tell")];
+        let silent =
+            silent.into_iter().filter(|(names, _)| !names.is_empty()).map(|(names, what)| {
+                format!("{} of {all} nodes {what}: {}", names.len(), names.join(", "))
+            });
+        let silent = silent.collect::<Vec<_>>().join("; ");
+        let (state, message) = if !silent.is_empty() {
+            ("CRITICAL", silent)
         } else if broken > 0 {
             ("CRITICAL", format!("{broken} links between friends down"))
         } else if unready > 0 {
