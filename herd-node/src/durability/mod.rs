@@ -5,6 +5,7 @@ mod snapshot;
 mod tests;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -62,9 +63,38 @@ struct Progress {
     written: u64,
     /// All changes up to this one are on the disk.
     synced: u64,
-    /// Why nothing can be written at present. Answers do not wait then: the herd goes on without
+    /// What fails at present, and why. Answers do not wait for what fails: the herd goes on without
     /// this disk, and says so.
-    failure: Option<Arc<str>>,
+    troubles: BTreeMap<Trouble, Arc<str>>,
+}
+
+/// What a disk can fail at, the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// The files were lost in a panic, for good.
+    Lost,
+    /// Nothing can be written.
+    Write,
+    /// What was written may not outlive a power cut, until a snapshot stands for it.
+    Sync,
+    /// No snapshot can be begun, and the log grows.
+    Snapshot,
+}
+
+impl Progress {
+    fn failure(&self) -> Option<&Arc<str>> {
+        self.troubles.values().next()
+    }
+
+    /// Whether what answers wait for fails.
+    fn fails(&self, level: AckLevel) -> bool {
+        let gravest = self.troubles.keys().next();
+        gravest.is_some_and(|trouble| match level {
+            AckLevel::Memory => false,
+            AckLevel::Process => *trouble <= Trouble::Write,
+            AckLevel::Disk => *trouble <= Trouble::Sync,
+        })
+    }
 }
 
 /// What the node's services know of its disk.
@@ -127,7 +157,7 @@ impl Durability {
                 AckLevel::Process => progress.written,
                 AckLevel::Disk => progress.synced,
             };
-            reached >= change || progress.failure.is_some()
+            reached >= change || progress.fails(self.level)
         };
         // An error means that the writer is gone: the node stops.
         let _ = progress.clone().wait_for(safe).await;
@@ -140,13 +170,13 @@ impl Durability {
     /// Dropping the future stops the waiting.
     pub async fn health_changed(&self, healthy: bool) -> bool {
         let Some(progress) = &self.progress else { return false };
-        progress.clone().wait_for(|progress| progress.failure.is_none() != healthy).await.is_ok()
+        progress.clone().wait_for(|progress| progress.failure().is_none() != healthy).await.is_ok()
     }
 
     /// What the status tells of it.
     pub fn status(&self) -> v1::StoreStatus {
         let progress = self.progress.as_ref().map(|progress| progress.borrow().clone());
-        let failure = progress.as_ref().and_then(|progress| progress.failure.clone());
+        let failure = progress.as_ref().and_then(|progress| progress.failure().cloned());
         v1::StoreStatus {
             ack_level: match self.level {
                 AckLevel::Memory => v1::AckLevel::Memory,

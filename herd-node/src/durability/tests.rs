@@ -23,12 +23,17 @@ struct FakeDisk(Arc<FakeState>);
 #[derive(Debug, Default)]
 struct FakeState {
     full: AtomicBool,
+    cannot_sync: AtomicBool,
+    wants_snapshot: AtomicBool,
+    /// Told of another client with each write, so that the writer is never done.
+    busy: Mutex<Option<Arc<Shared>>>,
     kept: Mutex<BTreeMap<String, LocationRecord>>,
     /// Held by a test to keep a write under way.
     gate: Mutex<()>,
     waits: AtomicUsize,
     appends: AtomicUsize,
     syncs: AtomicUsize,
+    snapshots: AtomicUsize,
 }
 
 impl Storage for FakeDisk {
@@ -38,7 +43,10 @@ impl Storage for FakeDisk {
         if self.0.full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.0.appends.fetch_add(1, Ordering::Relaxed);
+        let appends = self.0.appends.fetch_add(1, Ordering::Relaxed);
+        if let Some(shared) = &*self.0.busy.lock().unwrap() {
+            report(shared, &format!("busy-{appends}"));
+        }
         let mut kept = self.0.kept.lock().unwrap();
         kept.extend(records.map(|record| (record.client.to_string(), record.clone())));
         Ok(1)
@@ -46,16 +54,29 @@ impl Storage for FakeDisk {
 
     fn sync(&mut self) -> io::Result<()> {
         self.0.syncs.fetch_add(1, Ordering::Relaxed);
+        if self.0.cannot_sync.load(Ordering::Relaxed) {
+            return Err(io::Error::other("bad block"));
+        }
         Ok(())
     }
 
     fn snapshot_due(&self) -> bool {
-        false
+        self.0.wants_snapshot.load(Ordering::Relaxed)
     }
 
     fn begin_snapshot(&mut self) -> io::Result<Box<dyn SnapshotWriter>> {
+        self.0.snapshots.fetch_add(1, Ordering::Relaxed);
         Err(io::ErrorKind::Unsupported.into())
     }
+}
+
+/// Reports, and tells the change that it made.
+fn report(shared: &Shared, client: &str) -> u64 {
+    let report = Report::from_operands(client, "+1-1", "1").unwrap();
+    shared.with(|state, now| {
+        state.report(now, report).unwrap();
+        state.changes()
+    })
 }
 
 struct Bench {
@@ -68,6 +89,10 @@ struct Bench {
 
 impl Bench {
     fn start(level: AckLevel) -> Self {
+        Self::start_syncing(level, Duration::from_secs(1))
+    }
+
+    fn start_syncing(level: AckLevel, sync_interval: Duration) -> Self {
         let shared = Shared::new(Identity {
             name: NodeName::parse("Bailey").unwrap(),
             cluster: "test".into(),
@@ -75,11 +100,7 @@ impl Bench {
             index_key: (1, 2),
             max_future: Duration::ZERO,
         });
-        let config = DataConfig {
-            directory: "unused".into(),
-            ack_level: level,
-            sync_interval: Duration::from_secs(1),
-        };
+        let config = DataConfig { directory: "unused".into(), ack_level: level, sync_interval };
         let (sender, receiver) = watch::channel(Progress::default());
         let disk = FakeDisk::default();
         let writer = Writer::new(Arc::clone(&shared), &config, Box::new(disk.clone()), sender);
@@ -92,12 +113,7 @@ impl Bench {
 
     /// Reports and waits for the answer.
     async fn report(&self, client: &str) {
-        let report = Report::from_operands(client, "+1-1", "1").unwrap();
-        let change = self.shared.with(|state, now| {
-            state.report(now, report).unwrap();
-            state.changes()
-        });
-        self.durability.wait(change).await;
+        self.durability.wait(report(&self.shared, client)).await;
     }
 
     fn keeps(&self, client: &str) -> bool {
@@ -185,4 +201,46 @@ async fn what_answers_do_not_wait_for_is_on_the_disk_within_the_interval() {
         tokio::time::sleep(Duration::from_millis(100)).await; // virtual
     }
     assert!(bench.keeps("kiwi"));
+}
+
+#[tokio::test]
+async fn a_writer_that_is_never_done_syncs_and_begins_snapshots_all_the_same() {
+    let bench = Bench::start_syncing(AckLevel::Process, Duration::from_millis(5));
+    bench.disk.0.wants_snapshot.store(true, Ordering::Relaxed);
+    *bench.disk.0.busy.lock().unwrap() = Some(Arc::clone(&bench.shared));
+    bench.report("first").await;
+    let (syncs, snapshots) = (&bench.disk.0.syncs, &bench.disk.0.snapshots);
+    while syncs.load(Ordering::Relaxed) < 3 || snapshots.load(Ordering::Relaxed) == 0 {
+        let appends = bench.disk.0.appends.load(Ordering::Relaxed);
+        while bench.disk.0.appends.load(Ordering::Relaxed) == appends {
+            tokio::task::yield_now().await;
+        }
+    }
+    *bench.disk.0.busy.lock().unwrap() = None;
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_sync_is_told_until_one_succeeds_and_holds_up_only_who_waits_for_it() {
+    for level in [AckLevel::Process, AckLevel::Disk] {
+        let bench = Bench::start(level);
+        bench.disk.0.cannot_sync.store(true, Ordering::Relaxed);
+        bench.report("kiwi").await;
+        while bench.disk.0.syncs.load(Ordering::Relaxed) < 5 {
+            bench.report("kiwi").await;
+            tokio::time::sleep(Duration::from_millis(100)).await; // virtual
+        }
+        for _ in 0..10 {
+            // Writes that succeed do not mend it, and answers at `process` wait for them still.
+            bench.report("emu").await;
+            assert!(bench.keeps("emu") || level == AckLevel::Disk);
+            let status = bench.durability.status();
+            assert!(status.last_error.contains("bad block"), "{}", status.last_error);
+        }
+        bench.disk.0.cannot_sync.store(false, Ordering::Relaxed);
+        while !bench.durability.status().healthy {
+            tokio::time::sleep(Duration::from_millis(100)).await; // virtual
+        }
+        bench.stop().await;
+    }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{AckLevel, DataConfig, Progress, snapshot};
+use super::{AckLevel, DataConfig, Progress, Trouble, snapshot};
 use crate::herd::state::{ConsumerId, Interest};
 use crate::herd::table::Slot;
 use crate::shared::{Shared, Waker};
@@ -72,14 +72,21 @@ impl Writer {
         loop {
             let stopping = stop.is_cancelled();
             let written = self.write_all().await;
-            if written && self.is_behind() {
-                continue; // what came meanwhile found the outbox not empty, and woke nobody
-            }
-            if stopping {
+            let behind = written && self.is_behind();
+            if stopping && !behind {
                 self.sync().await;
                 return;
             }
-            self.snapshot_if_due().await;
+            // Under load there is always more to write: what is due does not wait until there is none.
+            if written && self.sync_due.is_some_and(|due| due <= Instant::now()) {
+                self.sync().await;
+            }
+            if !stopping {
+                self.snapshot_if_due().await;
+            }
+            if behind {
+                continue; // what came meanwhile found the outbox not empty, and woke nobody
+            }
             let retry = (!written).then(|| Instant::now() + RETRY);
             let never = Instant::now() + Duration::from_hours(24);
             tokio::select! {
@@ -107,13 +114,11 @@ impl Writer {
             }
         }
         self.progress.send_if_modified(|progress| {
-            let moved = progress.written < change || progress.failure.is_some();
+            let moved = progress.written < change;
             progress.written = change;
-            if progress.failure.take().is_some() {
-                info!("the disk takes records again");
-            }
             moved
         });
+        self.mended(Trouble::Write);
         if self.syncs_each_group && self.progress.borrow().synced < change {
             self.sync().await;
         }
@@ -133,7 +138,7 @@ impl Writer {
 
     async fn append(&mut self, group: Vec<(Slot, LocationRecord)>) -> bool {
         let Some(mut storage) = self.storage.take() else {
-            self.fail("lost its files in a panic, restart the node");
+            self.fail(Trouble::Lost, "lost its files in a panic, restart the node");
             return false;
         };
         let written = spawn_blocking(move || {
@@ -141,7 +146,7 @@ impl Writer {
             (storage, group, result)
         });
         let Ok((storage, group, result)) = written.await else {
-            self.fail("panicked while writing");
+            self.fail(Trouble::Lost, "panicked while writing, restart the node");
             return false;
         };
         self.storage = Some(storage);
@@ -153,7 +158,7 @@ impl Writer {
             Err(error) => {
                 let slots = group.into_iter().map(|(slot, _)| slot);
                 self.shared.with(|state, _| state.mark_again(self.consumer, slots));
-                self.fail(&format!("cannot write: {error}"));
+                self.fail(Trouble::Write, &format!("cannot write: {error}"));
                 false
             }
         }
@@ -168,23 +173,39 @@ impl Writer {
             let result = storage.sync();
             (storage, result)
         });
-        let Ok((storage, result)) = synced.await else { return };
+        let Ok((storage, result)) = synced.await else {
+            self.fail(Trouble::Lost, "panicked while syncing, restart the node");
+            return;
+        };
         self.storage = Some(storage);
         match result {
-            Ok(()) => self.progress.send_modify(|progress| progress.synced = written),
-            // It keeps failing until a snapshot is finished, which is due at once.
-            Err(error) => self.fail(&format!("cannot sync: {error}")),
+            Ok(()) => {
+                self.progress.send_modify(|progress| progress.synced = written);
+                self.mended(Trouble::Sync);
+            }
+            Err(error) => {
+                // It keeps failing until a snapshot is finished, which is due at once.
+                self.sync_due = Some(Instant::now() + RETRY);
+                self.fail(Trouble::Sync, &format!("cannot sync: {error}"));
+            }
         }
     }
 
-    fn fail(&self, why: &str) {
+    fn fail(&self, trouble: Trouble, why: &str) {
         let is_news = self.progress.send_if_modified(|progress| {
-            let is_news = progress.failure.as_deref() != Some(why);
-            progress.failure = Some(why.into());
-            is_news
+            progress.troubles.insert(trouble, why.into()).as_deref() != Some(why)
         });
         if is_news {
-            warn!(why, "the disk fails: reports are taken and told to friends, and not kept here");
+            warn!(why, "the disk fails: reports are taken and told to friends all the same");
+        }
+    }
+
+    fn mended(&self, trouble: Trouble) {
+        let mended =
+            self.progress.send_if_modified(|progress| progress.troubles.remove(&trouble).is_some());
+        if mended {
+            let still = self.progress.borrow().failure().cloned();
+            info!(?trouble, ?still, "the disk has mended");
         }
     }
 
@@ -205,14 +226,20 @@ impl Writer {
             let result = storage.begin_snapshot();
             (storage, result)
         });
-        let Ok((storage, result)) = begun.await else { return };
+        let Ok((storage, result)) = begun.await else {
+            self.fail(Trouble::Lost, "panicked while beginning a snapshot, restart the node");
+            return;
+        };
         self.storage = Some(storage);
         match result {
             Ok(writer) => {
                 let shared = Arc::clone(&self.shared);
                 self.snapshot = Some(spawn_blocking(move || snapshot::write(&shared, writer)));
+                self.mended(Trouble::Snapshot);
             }
-            Err(error) => self.fail(&format!("cannot begin a snapshot: {error}")),
+            Err(error) => {
+                self.fail(Trouble::Snapshot, &format!("cannot begin a snapshot: {error}"));
+            }
         }
     }
 }
