@@ -191,6 +191,12 @@ impl Herd {
         self.nodes[node].digest = 0;
     }
 
+    /// Has a node forget who its friend is, as one does that DNS names no longer; the friend still knows it.
+    pub(crate) fn unfriend(&mut self, node: usize, friend: usize) {
+        let name = self.nodes[friend].name.clone();
+        self.nodes[node].state.as_mut().expect("it runs").remove_friend(&name);
+    }
+
     /// All records of a node.
     pub(crate) fn records(&self, node: usize) -> Vec<LocationRecord> {
         let table = self.state(node).table();
@@ -289,7 +295,8 @@ impl Herd {
         let to = if from == a { b } else { a };
         let Some(state) = &self.nodes[from].state else { return };
         let name = self.nodes[to].name.clone();
-        let stands_by = state.peers().get(&name).is_some_and(|peer| peer.active.is_some());
+        let peer = state.peers().get(&name);
+        let stands_by = peer.is_some_and(|peer| peer.active.is_some() || peer.address.is_none());
         let retry = Duration::from_millis(self.rng.random_range(10..1000));
         self.at(retry, Event::Dial { edge, from });
         let both_run = |stream: usize| {

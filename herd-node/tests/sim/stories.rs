@@ -121,6 +121,34 @@ fn one_changed_client_among_many_is_found_with_little_traffic() {
 }
 
 #[test]
+fn one_that_forgot_its_friend_repairs_what_the_friend_believes_to_be_on_its_way() {
+    let pair = (2, &[(0, 1)][..]);
+    let mut herd = Herd::started(10, pair);
+    for client in 0..5000 {
+        herd.report_exactly(0, &format!("c{client}"), "+1-1", "1000000");
+    }
+    herd.run(Duration::from_mins(1));
+    herd.check_agreement();
+    herd.set_cut(0, true);
+    herd.run(Duration::from_secs(30));
+    // With the friend goes what waited for it; the friend still counts on that.
+    herd.unfriend(1, 0);
+    for client in 0..3000 {
+        herd.report_exactly(1, &format!("c{client}"), "+2-2", "1000001");
+    }
+    let bytes = herd.repair_bytes;
+    herd.set_cut(0, false);
+    let took = herd.settle(Duration::from_mins(2));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(herd.repair_bytes > bytes);
+    herd.check_agreement();
+    herd.check_nothing_lost();
+    let divergent =
+        |node| herd.state(node).peers().iter().map(|(_, peer)| peer.counts.divergent).sum::<u64>();
+    assert_eq!((divergent(0), divergent(1)), (0, 0));
+}
+
+#[test]
 fn thousands_of_differences_on_both_sides_are_found_in_one_descent() {
     let pair = (2, &[(0, 1)][..]);
     let mut herd = Herd::started(9, pair);

@@ -41,6 +41,8 @@ pub(super) struct Repair {
     to_want: VecDeque<u64>,
     /// Whether the present descent is a look at running nodes.
     check: bool,
+    /// Whether the peer ever sent its sums.
+    asked: bool,
     /// By key, the versions here and there that the last look found to differ; 0 for none.
     suspects: HashMap<u64, (u64, u64)>,
     /// Those of the look under way.
@@ -62,6 +64,11 @@ impl Repair {
         self.check = check;
         self.to_describe.clear();
         self.to_describe.push_back((0, 0));
+    }
+
+    /// Whether the peer has begun a descent.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked
     }
 
     /// Whether there is nothing to send.
@@ -117,7 +124,7 @@ impl Repair {
         if compare.branches.len() > FRAME_BRANCHES {
             return broken("too many branches in Compare");
         }
-        self.check = compare.check;
+        (self.check, self.asked) = (compare.check, true);
         if compare.branches.iter().any(|branch| branch.depth == 0) {
             self.begin_look();
         }
@@ -146,6 +153,9 @@ impl Repair {
         consumer: ConsumerId,
         leaves: &Leaves,
     ) -> Result<Found, (Reason, String)> {
+        if leaves.leaves.len() > FRAME_ENTRIES {
+            return Err(protocol("too many leaves in Leaves"));
+        }
         let mut found = Found::default();
         for leaf in &leaves.leaves {
             if leaf.keys.len() != leaf.versions.len() {
@@ -214,4 +224,38 @@ fn protocol(detail: &str) -> (Reason, String) {
 
 fn broken(detail: &str) -> Step {
     Err(protocol(detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use herd_proto::{NodeName, Timestamp};
+
+    use super::*;
+    use crate::herd::state::{Identity, Interest};
+
+    #[test]
+    fn frames_that_would_take_long_break_the_link() {
+        let mut state = State::new(Identity {
+            name: NodeName::parse("Bailey").unwrap(),
+            cluster: "test".into(),
+            instance: 1,
+            index_key: (1, 2),
+            max_future: Duration::ZERO,
+        });
+        let consumer = state.subscribe(Interest::Everything, None);
+        let now = Now { wall: Timestamp::EPOCH, monotonic: Duration::ZERO };
+        let mut repair = Repair::default();
+        for (count, sound) in [(FRAME_ENTRIES, true), (FRAME_ENTRIES + 1, false)] {
+            let leaves = Leaves { leaves: vec![Leaf::default(); count], check: false };
+            let heard = repair.heard_leaves(&mut state, now, consumer, &leaves);
+            assert_eq!(heard.is_ok(), sound, "{count} leaves");
+        }
+        let branch = Branch { depth: 0, prefix: 0, sums: vec![0; FANOUT] };
+        for (count, sound) in [(FRAME_BRANCHES, true), (FRAME_BRANCHES + 1, false)] {
+            let compare = Compare { branches: vec![branch.clone(); count], check: false };
+            assert_eq!(repair.heard_compare(&state, &compare).is_ok(), sound, "{count} branches");
+        }
+    }
 }

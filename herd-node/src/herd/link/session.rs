@@ -68,6 +68,8 @@ pub(super) struct Session {
     repair_next: bool,
     /// Whether the link began with a repair that may be under way.
     repairing: bool,
+    /// Heartbeats that came before the repair that this side waits for.
+    unrepaired_heartbeats: u32,
     last_look: Duration,
     /// Heartbeats in a row that showed other digests although nothing was under way.
     odd_heartbeats: u32,
@@ -81,6 +83,10 @@ const LOOK_AT_QUIET: Duration = Duration::from_secs(2);
 
 /// After how many heartbeats nothing seems to be under way.
 const QUIET_HEARTBEATS: u32 = 3;
+
+/// How many heartbeats a side waits for the repair that the other should begin: a descent that is on its way
+/// comes before the second.
+const PATIENT_HEARTBEATS: u32 = 2;
 
 #[derive(Debug)]
 struct SentBatch {
@@ -104,7 +110,7 @@ impl Session {
     ) -> Self {
         let mut repair = Repair::default();
         let repairing = catch_up == CatchUp::Repair;
-        // One side begins; the other, which has decided alike, answers.
+        // One side begins; the other, which has as a rule decided alike, answers.
         if repairing && compares {
             repair.start(false);
         }
@@ -126,6 +132,7 @@ impl Session {
             repair,
             repair_next: false,
             repairing,
+            unrepaired_heartbeats: 0,
             last_look: now.monotonic,
             odd_heartbeats: 0,
         }
@@ -173,6 +180,14 @@ impl Session {
             self.odd_heartbeats = 0;
             self.repairing = false;
             return;
+        }
+        // The other side may remember more of this node than this node of it, and so count on its outbox, or
+        // have seen equal digests a moment before: then it begins none.
+        if self.repairing && !self.compares && !self.repair.was_asked() {
+            self.unrepaired_heartbeats += 1;
+            if self.unrepaired_heartbeats == PATIENT_HEARTBEATS {
+                self.repair.start(false);
+            }
         }
         let quiet = heartbeat.pending == 0 && self.owes_nothing(state);
         self.odd_heartbeats = if quiet { self.odd_heartbeats + 1 } else { 0 };
