@@ -104,8 +104,17 @@ impl Membership {
         named: impl IntoIterator<Item = (NodeName, String)>,
         is_linked: impl Fn(&NodeName) -> bool,
     ) -> (Answer, Change) {
-        let mut named: BTreeMap<_, _> =
-            named.into_iter().map(|(name, address)| (Place::of(&name), address)).collect();
+        let mut addresses = BTreeMap::<_, BTreeSet<String>>::new();
+        for (name, address) in named {
+            addresses.entry(Place::of(&name)).or_default().insert(address);
+        }
+        // Of several, name servers give now this first and now that: a member stays where it is.
+        let one = |(place, addresses): (Place, BTreeSet<String>)| {
+            let known = self.members.get(&place).map(|member| &member.address);
+            let address = known.filter(|address| addresses.contains(*address)).cloned();
+            address.or_else(|| addresses.into_iter().next()).map(|address| (place, address))
+        };
+        let mut named: BTreeMap<_, _> = addresses.into_iter().filter_map(one).collect();
         let whole = named.remove(&Place::of(&self.own)).is_some();
         if whole {
             for (place, member) in &mut self.members {
@@ -287,6 +296,19 @@ mod tests {
         let moved = [(name(1), "node-1.herd:4".to_owned())];
         let (_, change) = membership.observe(moved.clone(), NO_LINKS);
         assert_eq!(change, Change { part: vec![name(1)], befriend: moved.to_vec() });
+    }
+
+    #[test]
+    fn a_friend_with_several_addresses_stays_at_the_one_where_it_was_found() {
+        let at = |port: usize| (name(1), format!("node-1.herd:{port}"));
+        let mut membership = Membership::new(name(0));
+        let (_, change) = membership.observe([at(3), at(2)], NO_LINKS);
+        assert_eq!(change.befriend, [at(2)]);
+        for answer in [[at(2), at(1)], [at(1), at(2)], [at(2), at(3)]] {
+            assert_eq!(membership.observe(answer, NO_LINKS).1, Change::default());
+        }
+        let (_, change) = membership.observe([at(5), at(4)], NO_LINKS);
+        assert_eq!(change, Change { part: vec![name(1)], befriend: vec![at(4)] });
     }
 
     #[test]
