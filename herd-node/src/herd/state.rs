@@ -439,36 +439,16 @@ impl State {
         }
     }
 
-    /// Marks all that is known now for a consumer, forgotten marks included. A consumer of
-    /// everything is sent it below changes in priority, for as long as [`State::is_sweeping`], as is
-    /// one with a filter; for one of some clients it stands before all changes, and the number of its records is returned.
-    pub fn mark_everything(&mut self, id: ConsumerId) -> usize {
-        self.mark_known(id, |_| true)
-    }
-
-    /// As [`State::mark_everything`], without the clients that were forgotten before.
-    pub fn mark_locations(&mut self, id: ConsumerId) -> usize {
-        self.mark_known(id, |record| !record.forgotten)
-    }
-
-    fn mark_known(&mut self, id: ConsumerId, wanted: fn(&LocationRecord) -> bool) -> usize {
+    /// Marks all that is known now for a consumer, forgotten marks included, to be sent below changes in
+    /// priority, for as long as [`State::is_sweeping`].
+    pub fn mark_everything(&mut self, id: ConsumerId) {
         let table = &self.table;
-        let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return 0 };
+        let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return };
+        let interest = &consumer.interest;
+        let wanted = |slot| table.holds(slot) && interest.includes(table.record(slot));
+        consumer.outbox.sweep(table.slots(), wanted);
+        consumer.outbox.demote(table.slots());
         self.woken.extend(consumer.drainer);
-        match &consumer.interest {
-            interest @ (Interest::Everything | Interest::Filtered(_)) => {
-                let wanted = |record| wanted(record) && interest.includes(record);
-                let wanted = |slot| table.holds(slot) && wanted(table.record(slot));
-                consumer.outbox.sweep(table.slots(), wanted);
-                consumer.outbox.demote(table.slots());
-                0
-            }
-            Interest::Clients(clients) => {
-                let known = clients.iter().filter_map(|client| table.find(client));
-                let wanted = known.filter(|slot| wanted(table.record(*slot)));
-                wanted.map(|slot| consumer.outbox.mark(slot)).count()
-            }
-        }
     }
 
     /// Whether a consumer is still being told what [`State::mark_everything`] marked.

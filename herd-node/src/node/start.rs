@@ -197,8 +197,7 @@ impl Node {
     }
 
     fn watchers(&mut self, limits: &Limits, refusals: &Arc<Refusals>) -> Arc<Watchers> {
-        let Limits { max_watchers, max_watcher_bytes, .. } = *limits;
-        let watchers = Watchers::new(max_watchers, max_watcher_bytes, Arc::clone(refusals));
+        let watchers = Watchers::new(limits, Arc::clone(refusals));
         self.until_the_end(Arc::clone(&watchers).look_after(Arc::clone(&self.shared)));
         watchers
     }

@@ -80,7 +80,7 @@ impl Viewer {
                 Some(area) => Interest::Filtered(Filter { area: Some(area), ..Filter::default() }),
             };
             let consumer = state.subscribe(interest, Some(waker.token()));
-            state.mark_locations(consumer);
+            state.mark_locations(consumer, state.table().slots());
             consumer
         });
         let now = Instant::now();

@@ -65,9 +65,10 @@ pub(super) fn paced(
     refusals: Arc<Refusals>,
 ) -> impl Stream<Item = Result<v1::ReportStreamRequest, Status>> {
     requests.then(move |request| {
-        // A message of more is refused.
-        let reports = request.as_ref().map_or(0, |request| request.reports.len().min(MAX_BATCH));
-        let pause = pace.came(reports as u32);
+        // A message of more is refused, and that at once: however little it took to send, it is much to hold
+        // meanwhile.
+        let reports = request.as_ref().map_or(0, |request| request.reports.len());
+        let pause = if reports > MAX_BATCH { None } else { pace.came(reports as u32) };
         if pause.is_some() {
             refusals.count(Reason::ConnectionRate);
         }

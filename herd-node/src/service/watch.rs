@@ -1,6 +1,7 @@
 //! `Locations.Watch`: an outbox for each watcher.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,8 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use herd_edge::{Reason, Refusals};
 use herd_proto::{invalid_argument, v1};
+use prost::Message as _;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -17,6 +20,8 @@ use tonic::Status;
 use super::draining;
 use super::watch_request::{Token, interest};
 use crate::herd::state::{ConsumerId, Interest, State, Told};
+use crate::herd::table::Slot;
+use crate::limits::Limits;
 use crate::shared::{Shared, Waker};
 
 /// The changes of one watcher.
@@ -25,8 +30,17 @@ pub(super) type Changes = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, St
 /// How often watchers are looked at: what they owe grows by 4 bytes a change.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Clients that are looked at before reports get their turn: less than a millisecond.
+const PART: Slot = 8192;
+
 /// Most changes in one message.
 const MAX_CHANGES: usize = 512;
+
+/// Bytes after which a message takes no more changes, where longer ones may be sent.
+const MAX_BYTES: usize = 768 << 10;
+
+/// What one change may need beyond that: a record and its client's id once more.
+const CHANGE_BYTES: usize = 4 << 10;
 
 /// Admits watchers up to a limit, since each costs an outbox and a look at every change.
 #[derive(Debug)]
@@ -34,16 +48,20 @@ pub struct Watchers {
     open: AtomicUsize,
     max: usize,
     max_bytes: usize,
+    /// Bytes after which a message is sent.
+    message_bytes: usize,
     /// Those that are there, and how each is told that it fell too far behind.
     behind: Mutex<HashMap<ConsumerId, CancellationToken>>,
     refusals: Arc<Refusals>,
 }
 
 impl Watchers {
-    /// At most `max` at a time, each owing at most `max_bytes`; `refusals` counts the others.
-    pub fn new(max: usize, max_bytes: usize, refusals: Arc<Refusals>) -> Arc<Self> {
+    /// At most so many at a time as `limits` say, each owing at most so much; `refusals` counts the others.
+    pub fn new(limits: &Limits, refusals: Arc<Refusals>) -> Arc<Self> {
         let (open, behind) = (AtomicUsize::new(0), Mutex::default());
-        Arc::new(Self { open, max, max_bytes, behind, refusals })
+        let message_bytes = limits.max_response_bytes.saturating_sub(CHANGE_BYTES).min(MAX_BYTES);
+        let (max, max_bytes) = (limits.max_watchers, limits.max_watcher_bytes);
+        Arc::new(Self { open, max, max_bytes, message_bytes, behind, refusals })
     }
 
     /// Ends watchers that fell too far behind, for ever. A watcher that does not read does not
@@ -111,12 +129,13 @@ impl Watchers {
             Status::resource_exhausted("this node has too many watchers")
         })?;
         let waker = shared.waker();
-        let (consumer, instance, current, resumed) = shared.with(|state, _| {
+        let (consumer, instance, current, unmarked) = shared.with(|state, _| {
+            let few = matches!(interest, Interest::Clients(_));
             let consumer = state.subscribe(interest, Some(waker.token()));
-            let instance = state.identity().instance;
-            let (current, resumed) = beginning.mark(state, consumer);
-            (consumer, instance, current, resumed)
+            let (current, unmarked) = beginning.mark(state, consumer, few);
+            (consumer, state.identity().instance, current, unmarked)
         });
+        let resumed = unmarked.as_ref().is_some_and(|unmarked| unmarked.since.is_some());
         let behind = CancellationToken::new();
         self.behind().insert(consumer, behind.clone());
         Ok(Watcher {
@@ -124,6 +143,7 @@ impl Watchers {
             waker,
             consumer,
             behind,
+            unmarked,
             current,
             resumed,
             resumed_to: None,
@@ -157,17 +177,50 @@ impl Beginning {
         }
     }
 
-    /// Marks what is to be told first. Returns how many records of the current state stand before
-    /// all changes, if it is told, and whether a stream goes on that there was before.
-    fn mark(&self, state: &mut State, consumer: ConsumerId) -> (Option<usize>, bool) {
+    /// Marks what is to be told first, if that is of `few` clients; else the caller has to. Returns how
+    /// many records of the current state stand before all changes, if it is told.
+    fn mark(
+        &self,
+        state: &mut State,
+        consumer: ConsumerId,
+        few: bool,
+    ) -> (Option<usize>, Option<Unmarked>) {
+        let slots = state.table().slots();
         match self {
-            Self::Changes => (None, false),
+            Self::Changes => (None, None),
             Self::Since(token) if token.is_known(state) => {
-                state.mark_since(consumer, token.change);
-                (None, true)
+                (None, Some(Unmarked { since: Some(token.change), slots }))
             }
-            Self::Current | Self::Since(_) => (Some(state.mark_locations(consumer)), false),
+            Self::Current | Self::Since(_) if few => {
+                (Some(state.mark_locations(consumer, slots)), None)
+            }
+            Self::Current | Self::Since(_) => (Some(0), Some(Unmarked { since: None, slots })),
         }
+    }
+}
+
+/// What of the table is yet to be marked for a watcher before it is told anything. It is marked in parts: ten
+/// million clients take a second, and reports do not wait that long.
+#[derive(Debug)]
+struct Unmarked {
+    /// The last change that the caller was told of, where a stream goes on.
+    since: Option<u64>,
+    slots: Range<Slot>,
+}
+
+impl Unmarked {
+    /// Marks the next part. Returns whether there are more.
+    fn mark_part(&mut self, state: &mut State, consumer: ConsumerId) -> bool {
+        let end = self.slots.end.min(self.slots.start.saturating_add(PART));
+        let part = self.slots.start..end;
+        match self.since {
+            Some(change) => state.mark_since(consumer, change, part),
+            None => {
+                state.mark_locations(consumer, part);
+            }
+        }
+        self.slots.start = end;
+        !self.slots.is_empty()
     }
 }
 
@@ -195,6 +248,7 @@ struct Watcher {
     waker: Waker,
     consumer: ConsumerId,
     behind: CancellationToken,
+    unmarked: Option<Unmarked>,
     /// While the state at the start is being sent: how many of its records stand before all
     /// changes in the outbox.
     current: Option<usize>,
@@ -212,6 +266,12 @@ impl Watcher {
     /// # Cancel safety
     /// Locations are taken out only when the message is complete.
     async fn next(&mut self) -> v1::WatchResponse {
+        while let Some(unmarked) = &mut self.unmarked {
+            if !self.shared.with(|state, _| unmarked.mark_part(state, self.consumer)) {
+                self.unmarked = None;
+            }
+            yield_now().await;
+        }
         loop {
             if let Some(response) = self.take() {
                 return response;
@@ -226,11 +286,12 @@ impl Watcher {
         let consumer = self.consumer;
         let mut message = v1::WatchResponse::default();
         let (taken, sweeping, pending, heard) = self.shared.with(|state, _| {
-            let mut taken = 0;
+            let (mut taken, mut bytes) = (0, 0);
             while taken < MAX_CHANGES
+                && (taken == 0 || bytes < self.place.0.message_bytes)
                 && let Some(told) = state.pop_told(consumer)
             {
-                put(&mut message, told);
+                bytes += put(&mut message, told);
                 taken += 1;
             }
             message.superseded = state.take_superseded(consumer);
@@ -255,17 +316,34 @@ impl Watcher {
     }
 }
 
-fn put(message: &mut v1::WatchResponse, told: Told<'_>) {
-    match told {
-        Told::Moved { record, entered } => {
-            if entered {
-                message.entered.push(record.client.to_string());
-            }
-            message.locations.push(record.into());
+/// Adds a change. Returns how many bytes it adds at most.
+fn put(message: &mut v1::WatchResponse, told: Told<'_>) -> usize {
+    let (record, entered) = match told {
+        Told::Moved { record, entered } => (record, entered),
+        Told::Left(record) => {
+            let location = v1::Location::from(record);
+            let bytes = field_bytes(location.encoded_len());
+            message.left.push(location);
+            return bytes;
         }
-        Told::Left(record) => message.left.push(record.into()),
-        Told::Forgotten(record) => message.forgotten.push(record.client.to_string()),
+        Told::Forgotten(record) => {
+            message.forgotten.push(record.client.to_string());
+            return field_bytes(record.client.as_str().len());
+        }
+    };
+    let location = v1::Location::from(record);
+    let mut bytes = field_bytes(location.encoded_len());
+    message.locations.push(location);
+    if entered {
+        message.entered.push(record.client.to_string());
+        bytes += field_bytes(record.client.as_str().len());
     }
+    bytes
+}
+
+/// Bytes of a field with so many bytes in it: a key, a length and these.
+fn field_bytes(len: usize) -> usize {
+    1 + prost::length_delimiter_len(len) + len
 }
 
 impl Drop for Watcher {

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use herd_edge::Reason;
 use herd_node::Node;
-use herd_proto::v1::{ReportStreamRequest, WatchRequest};
+use herd_proto::v1::area::Shape;
+use herd_proto::v1::{Area, Circle, Position, ReportRequest};
+use herd_proto::v1::{NearRequest, ReportStreamRequest, WatchRequest};
+use prost::Message as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -220,11 +223,60 @@ async fn messages_longer_than_is_set_are_refused_both_ways_and_counted() {
     let mut other = report("y");
     other.client_id = "y".repeat(1000).into();
     client.report(other).await.unwrap();
+    // A watch makes do with what fits; an answer that is one message cannot.
     let all = WatchRequest { include_current: true, ..WatchRequest::default() };
     let mut changes = client.watch(all).await.unwrap().into_inner();
-    assert_eq!(changes.message().await.unwrap_err().code(), Code::OutOfRange);
+    let mut told = 0;
+    while told < 5 {
+        told += changes.message().await.unwrap().unwrap().locations.len();
+    }
+    let around = NearRequest {
+        position: report("y").position,
+        position_text: report("y").position_text.to_string(),
+        ..NearRequest::default()
+    };
+    assert_eq!(client.near(around).await.unwrap_err().code(), Code::OutOfRange);
     assert_eq!(node.refusals().of(Reason::MessageBytes), 2);
     assert!(client.report(report("kiwi")).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_longest_ids_all_entering_an_area_at_once_fit_into_messages() {
+    let node = start("Bailey", &[]).await;
+    let mut client = locations(&node).await;
+    let center = Some(Position { latitude: 12.0, longitude: -118.0 });
+    let shape = Some(Shape::Circle(Circle { center, radius_meters: 1e6 }));
+    let all = WatchRequest {
+        area: Some(Area { shape }),
+        include_current: true,
+        ..WatchRequest::default()
+    };
+    let reports: Vec<_> = (0..600).map(|n| report(&format!("{n:0>1024}"))).collect();
+    let messages = tokio_stream::iter([ReportStreamRequest { reports, ..Default::default() }]);
+    let mut answers = client.report_stream(messages).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().unwrap().failures.is_empty());
+    let mut changes = client.watch(all).await.unwrap().into_inner();
+    let (mut told, mut most) = (0, 0);
+    while told < 600 {
+        let message = changes.message().await.unwrap().unwrap();
+        assert_eq!(message.entered.len(), message.locations.len());
+        told += message.locations.len();
+        most = most.max(message.encoded_len());
+    }
+    assert!((500_000..1 << 20).contains(&most), "{most}");
+}
+
+#[tokio::test]
+async fn a_message_of_too_many_reports_is_refused_without_a_pause() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_connection_rate = Some(1);
+    let node = Node::start(settings).await.unwrap();
+    let mut client = locations(&node).await;
+    let reports = vec![ReportRequest::default(); 100_000];
+    let messages = tokio_stream::iter([ReportStreamRequest { reports, ..Default::default() }]);
+    let mut answers = client.report_stream(messages).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(node.refusals().of(Reason::ConnectionRate), 0);
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! What watchers are told beyond the records: who came into an area and who left it, what they
 //! missed, and where they can go on.
 
+use std::ops::Range;
+
 use herd_proto::{ClientId, LocationRecord, Timestamp};
 
-use super::{ConsumerId, State, consumer_mut};
+use super::{ConsumerId, Interest, State, consumer_mut};
 use crate::herd::interest::is_in;
 use crate::herd::table::Slot;
 
@@ -59,9 +61,34 @@ impl State {
         self.consumer_mut(id)?.outbox.heard(newest)
     }
 
-    /// Marks for a new watcher what has changed after the change of number `heard`, of which it was
-    /// told when it watched before. Goes through the whole table.
-    pub fn mark_since(&mut self, id: ConsumerId, heard: u64) {
+    /// Marks for a watcher where those of `slots` are now that it watches: all slots for the whole of
+    /// what is known, or one part after the other, so that nobody waits long for the state. It is sent below changes
+    /// in priority, for as long as [`State::is_sweeping`]; but to a watcher of some clients before all changes, and
+    /// the number of its records is returned.
+    pub fn mark_locations(&mut self, id: ConsumerId, slots: Range<Slot>) -> usize {
+        let table = &self.table;
+        let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return 0 };
+        self.woken.extend(consumer.drainer);
+        match &consumer.interest {
+            interest @ (Interest::Everything | Interest::Filtered(_)) => {
+                let wanted =
+                    |record: &LocationRecord| !record.forgotten && interest.includes(record);
+                let wanted = |slot| table.holds(slot) && wanted(table.record(slot));
+                consumer.outbox.sweep(slots, wanted);
+                0
+            }
+            Interest::Clients(clients) => {
+                let known = clients.iter().filter_map(|client| table.find(client));
+                let wanted =
+                    known.filter(|slot| slots.contains(slot) && !table.record(*slot).forgotten);
+                wanted.map(|slot| consumer.outbox.mark(slot)).count()
+            }
+        }
+    }
+
+    /// Marks for a new watcher those of `slots` that have changed after the change of number `heard`, of which it
+    /// was told when it watched before; parts as in [`State::mark_locations`].
+    pub fn mark_since(&mut self, id: ConsumerId, heard: u64, slots: Range<Slot>) {
         let (table, history) = (&self.table, &self.history);
         let Some(consumer) = consumer_mut(&mut self.consumers, id) else { return };
         let (interest, inside) = (&consumer.interest, &mut consumer.inside);
@@ -71,7 +98,7 @@ impl State {
         };
         let has_changed = |slot| history.change(slot) > heard;
         if let Some(area) = interest.area() {
-            for slot in table.slots() {
+            for slot in slots.clone() {
                 // Where it was when the watcher was last told is not known any more, so one that
                 // has changed may have been inside.
                 if named(slot).is_some_and(|record| has_changed(slot) || is_in(area, record)) {
@@ -79,7 +106,7 @@ impl State {
                 }
             }
         }
-        consumer.outbox.sweep(table.slots(), |slot| has_changed(slot) && named(slot).is_some());
+        consumer.outbox.sweep(slots, |slot| has_changed(slot) && named(slot).is_some());
         self.woken.extend(consumer.drainer);
     }
 

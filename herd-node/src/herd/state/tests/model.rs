@@ -206,7 +206,7 @@ impl Pair {
         if with_marks {
             self.state.mark_everything(reader.id);
         } else {
-            self.state.mark_locations(reader.id);
+            self.state.mark_locations(reader.id, self.state.table().slots());
         }
     }
 

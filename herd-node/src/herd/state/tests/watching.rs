@@ -61,7 +61,7 @@ proptest! {
         let (mut view, mut sure) = (View::new(), true);
         let mut watcher = state.subscribe(interest(), None);
         if current {
-            state.mark_locations(watcher);
+            state.mark_locations(watcher, state.table().slots());
         }
         let mut token = None;
         for (second, (step, number, place)) in (2..).zip(steps) {
@@ -82,7 +82,7 @@ proptest! {
                     let Some(heard) = token else { continue };
                     state.unsubscribe(watcher);
                     watcher = state.subscribe(interest(), None);
-                    state.mark_since(watcher, heard);
+                    state.mark_since(watcher, heard, state.table().slots());
                     sure = false;
                 }
             }
