@@ -80,5 +80,6 @@ Examples:
   herd-cli export - --format geojson > herd.geojson
   herd-cli --node Clark export trucks.gpx --prefix truck-
 
-What is exported can be imported again, with the times and positions as they were written.";
+What is exported can be imported again, with the times and positions as they were written. The file comes to be as a
+whole or not at all. In CSV, ids that a spreadsheet would take for formulas have an apostrophe before them.";
 }
