@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Whether a node has every report that text_client.py was answered, or a newer one.
 
-    still_known.py REPORT.json GRPCURL HOST:PORT
+    still_known.py REPORT.json GRPCURL HOST:PORT [GRPCURL_FLAG]
+
+The flag is -plaintext unless another is given, such as -insecure for nodes that speak TLS.
 """
 
 import datetime
@@ -9,11 +11,12 @@ import json
 import subprocess
 import sys
 
-report, grpcurl, node = sys.argv[1:]
+report, grpcurl, node = sys.argv[1:4]
+flag = sys.argv[4] if len(sys.argv) > 4 else "-plaintext"
 newest = json.load(open(report))["newest"]
 lost = []
 for client, told in newest.items():
-    asked = [grpcurl, "-plaintext", "-d", json.dumps({"client_id": client}), node, "herd.v1.Locations/Get"]
+    asked = [grpcurl, flag, "-d", json.dumps({"client_id": client}), node, "herd.v1.Locations/Get"]
     answer = subprocess.run(asked, capture_output=True, text=True)
     if answer.returncode != 0:
         lost.append(f"{client}: {answer.stderr.strip()}")
