@@ -39,13 +39,15 @@ pub enum Reason {
     Idle,
     /// A line was begun and not finished in time.
     PartialLine,
+    /// A message was awaited or begun, and did not come whole in time.
+    PartialMessage,
     /// A client did not read its answers.
     WriteStall,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Handshake,
@@ -63,6 +65,7 @@ impl Reason {
         Self::LineBytes,
         Self::Idle,
         Self::PartialLine,
+        Self::PartialMessage,
         Self::WriteStall,
     ];
 
@@ -86,6 +89,7 @@ impl Reason {
             Self::LineBytes => "line_bytes",
             Self::Idle => "idle",
             Self::PartialLine => "partial_line",
+            Self::PartialMessage => "partial_message",
             Self::WriteStall => "write_stall",
         }
     }

@@ -25,7 +25,7 @@ pub(crate) struct Guard {
     access: Access,
     in_flight: Arc<Semaphore>,
     max_in_flight: usize,
-    refusals: Arc<Refusals>,
+    pub(super) refusals: Arc<Refusals>,
     pub(super) calls: Arc<Calls>,
 }
 

@@ -18,6 +18,7 @@ use super::access::token_revoked;
 use super::call::Call;
 use super::deadline::{Bounded, time_left};
 use super::guard::{Admitted, Guard};
+use super::whole::{Messages, Whole};
 
 /// Puts a [`Front`] before services.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         // Before anything else: tonic has a time-out of its own around this layer, which answers
         // CANCELLED, and must be the later of the two.
         let deadline =
@@ -64,6 +65,8 @@ where
                 return Box::pin(async { Ok(response) });
             }
         };
+        let messages = Messages::to(request.uri().path());
+        let mut request = request.map(|body| Whole::of(messages, body, &self.guard.refusals));
         let revoked = caller.bearer.as_ref().map(|bearer| bearer.revoked.clone());
         request.extensions_mut().insert(caller);
         if let Some(trace) = call.trace() {

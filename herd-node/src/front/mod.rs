@@ -11,6 +11,7 @@ mod layer;
 mod pace;
 mod request_id;
 mod tokens;
+mod whole;
 
 pub(crate) use accept::Acceptor;
 pub(crate) use access::{Access, Caller, Nodes, denied};

@@ -37,6 +37,9 @@ const WINDOWS: (u32, u32) = (1 << 20, 4 << 20);
 /// HTTP/2 ping interval and patience, to let go of clients that vanished.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_secs(20));
 
+/// Longest message to what needs no token: names of services and of methods.
+pub(super) const MAX_OPEN_BYTES: usize = 4 << 10;
+
 /// What a network hands over for each connection.
 pub trait Connection:
     AsyncRead + AsyncWrite + Connected<ConnectInfo: Clone + Send + Sync> + Unpin + Send + 'static
@@ -210,5 +213,7 @@ pub(super) fn with_reflection(routes: Routes) -> Result<Routes, Error> {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+    let v1 = builder().build_v1()?.max_decoding_message_size(MAX_OPEN_BYTES);
+    let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(MAX_OPEN_BYTES);
+    Ok(routes.add_service(v1).add_service(v1alpha))
 }

@@ -176,6 +176,7 @@ impl Node {
             info!(node = %config.name, "no data directory: locations are kept in memory only");
         }
         let routes = node.routes(&facts, &config.limits);
+        let health_service = health_service.max_decoding_message_size(serve::MAX_OPEN_BYTES);
         let mut routes = routes.add_service(health_service);
         if config.reflection {
             routes = serve::with_reflection(routes)?;
