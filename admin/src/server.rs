@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -21,6 +22,9 @@ pub const MAX_CONNECTIONS: usize = 64;
 /// How long a request's head may take, and a kept connection may be idle. Prometheus asks each
 /// 15 to 60 s and opens a new connection then.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a reader may take none of what waits for it: whoever stops reading gives back the place.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long to wait when no connection can be accepted, mostly for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -67,11 +71,13 @@ async fn connection(
     stop: CancellationToken,
     _place: OwnedSemaphorePermit,
 ) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_LIMIT));
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_LIMIT)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+            .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(routes))
     );
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

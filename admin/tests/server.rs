@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::routing::get;
 use herd_admin::{MAX_CONNECTIONS, Readiness, Registry, register_process, router, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,10 +29,14 @@ async fn start() -> Admin {
     let mut registry = Registry::default();
     register_process(&mut registry);
     let seen = Arc::clone(&ready);
+    // One for all who ask.
+    let large = axum::body::Bytes::from(vec![b'x'; 16 << 20]);
+    let large = get(move || std::future::ready(large.clone()));
     let routes = router(registry, move || Readiness {
         ready: seen.load(Ordering::Relaxed),
         troubles: vec!["the disk fails".into()],
     });
+    let routes = routes.route("/large", large);
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     tasks.spawn(serve(listener, routes, stop.clone()));
     Admin { address, ready, stop, tasks }
@@ -94,4 +99,19 @@ async fn it_stops_although_somebody_holds_a_connection() {
     assert!(ask(admin.address, "/livez").await.starts_with("HTTP/1.1 200"));
     admin.stop.cancel();
     timeout(Duration::from_secs(20), admin.tasks.join_next()).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_does_not_read_what_was_asked_for_is_let_go_and_the_next_is_answered() {
+    let admin = start().await;
+    let mut holders = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(admin.address).await.unwrap();
+        stream.write_all(b"GET /large HTTP/1.1\r\nhost: herd\r\n\r\n").await.unwrap();
+        // It has begun, and is far more than the buffers on the way hold.
+        stream.readable().await.unwrap();
+        holders.push(stream);
+    }
+    let answer = timeout(Duration::from_mins(1), ask(admin.address, "/livez")).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
