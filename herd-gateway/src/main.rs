@@ -27,10 +27,9 @@ const BAD_CONFIGURATION: u8 = 64;
 fn main() -> ExitCode {
     let args = Args::parse();
     let settings = match settings(&args) {
-        Ok(mut settings) => {
+        Ok(settings) => {
             let token = env::var("HERD_TOKEN").ok().filter(|token| !token.is_empty());
-            settings.config.token = token.map(Hidden);
-            settings
+            settings.with_token(&args, token.map(Hidden))
         }
         Err(error) => return failed(&error, ExitCode::from(BAD_CONFIGURATION)),
     };

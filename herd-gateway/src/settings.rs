@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use herd_edge::Pair;
+use herd_edge::{Hidden, Pair};
 use herd_proto::topology::{Problems, Topology};
 use tracing_subscriber::EnvFilter;
 
@@ -69,6 +69,18 @@ impl Settings {
             log_lines: layered.log_dir.map(PathBuf::from),
         };
         problems.into_result(Self { config, log_format, log })
+    }
+
+    /// These settings, with the token that only the environment may hold: it stands for a file in the herd file,
+    /// and not for one that a flag or a variable names.
+    #[must_use]
+    pub fn with_token(mut self, args: &Args, token: Option<Hidden>) -> Self {
+        let named = args.token_file.as_ref().is_some_and(|file| !file.is_empty());
+        if token.is_some() && !named {
+            self.config.token_file = None;
+        }
+        self.config.token = token;
+        self
     }
 }
 
@@ -193,6 +205,19 @@ mod tests {
         assert_eq!(ports[0], "127.0.0.1:10000 Bailey");
         assert_eq!(ports[4], "127.0.0.1:10004 Jaquez");
         assert_eq!(ports.len(), 5);
+    }
+
+    #[test]
+    fn a_token_in_the_environment_stands_for_a_file_in_the_herd_file_alone() {
+        let token = Some(Hidden("sixteen-characters".into()));
+        let of = |args: &Args, token| {
+            let settings = Settings::new(args, &herd("token_file = 'under'")).unwrap();
+            settings.with_token(args, token).config.token_file
+        };
+        let args = Args { token_file: Some("over".into()), ..Args::default() };
+        assert_eq!(of(&Args::default(), None), Some("under".into()));
+        assert_eq!(of(&Args::default(), token.clone()), None);
+        assert_eq!(of(&args, token), Some("over".into()));
     }
 
     #[test]

@@ -453,6 +453,16 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_the_environment_wins_over_a_file_in_the_herd_file() {
+        let herd = topology("[node]\npeer_token_file='/nowhere/token'");
+        let variable =
+            |name: &str| (name == "HERD_PEER_TOKEN").then(|| "sixteen-characters".into());
+        let settings = Settings::default().with_secrets_from(variable);
+        assert!(Config::new(&herd, &name("a"), settings).unwrap().bearer.is_some());
+        assert!(Config::new(&herd, &name("a"), Settings::default()).is_err());
+    }
+
+    #[test]
     fn all_problems_are_reported_at_once() {
         let flags = Settings {
             max_future: Some("soon".into()),

@@ -152,7 +152,11 @@ impl Settings {
             sync_interval: self.sync_interval.or(other.sync_interval),
             reflection: self.reflection.or(other.reflection),
             tokens_file: self.tokens_file.or(other.tokens_file),
-            peer_token_file: self.peer_token_file.or(other.peer_token_file),
+            // One token: that of the layer that has one, whichever way it has it.
+            peer_token_file: match &self.peer_token {
+                None => self.peer_token_file.or(other.peer_token_file),
+                Some(_) => self.peer_token_file,
+            },
             peer_token: self.peer_token.or(other.peer_token),
             tls: self.tls.or(other.tls),
             limits: self.limits.or(other.limits),
