@@ -17,8 +17,8 @@ pub struct Limits {
     /// Requests in flight. Default 16: at a usual 100 ms each that is 160 a second. Wikipedia
     /// asks for at most 3.
     pub max_in_flight: usize,
-    /// For one of those to become free, and for a turn of the rate limit. Default 2 s: a burst
-    /// is answered late rather than not at all.
+    /// For one of those to become free and for a turn of the rate limit, together, and at most half of
+    /// `timeout`. Default 2 s: a burst is answered late rather than not at all.
     pub max_wait: Duration,
     /// Size of an answer after decompression, in bytes. Default 2 MiB, a hundred times what
     /// twenty results take.

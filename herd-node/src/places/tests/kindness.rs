@@ -242,7 +242,7 @@ async fn a_rate_and_a_quota_are_kept_and_callers_are_told_when_to_come_back() {
 
 #[tokio::test]
 async fn more_at_once_than_allowed_wait_and_too_many_are_refused() {
-    let slow = Reply::new(200, FOUND).after(Duration::from_millis(300));
+    let slow = Reply::new(200, FOUND).after(Duration::from_secs(1));
     let server = StandIn::answering(slow).await;
     let two = Limits { max_in_flight: 2, max_wait: Duration::from_millis(50), ..limits() };
     let places = Arc::new(places_at(server.address, two).await);

@@ -35,6 +35,8 @@ pub(super) struct Ask {
     pub(super) key: Option<Key>,
     /// When it must be answered.
     pub(super) deadline: Instant,
+    /// Until when it may wait for its turn, so that the provider has time left to answer.
+    pub(super) latest: Instant,
 }
 
 /// What came of a question.
@@ -63,8 +65,6 @@ struct Shared {
     quota: Option<Quota>,
     rate: RateLimit,
     transport: Transport,
-    /// For a turn of the rate limit.
-    max_wait: Duration,
     metrics: Metrics,
 }
 
@@ -98,8 +98,8 @@ impl Attempts {
                 Problems::one(format_args!("places provider {name}: {error} ({hint})"))
             })?;
         let quota = limits.daily_quota.map(|limit| Quota::new(limit, directory));
-        let (rate, max_wait) = (RateLimit::new(limits.rate), limits.max_wait);
-        Ok(Self(Arc::new(Shared { api, quota, rate, transport, max_wait, metrics })))
+        let rate = RateLimit::new(limits.rate);
+        Ok(Self(Arc::new(Shared { api, quota, rate, transport, metrics })))
     }
 
     /// Requests that the operator still allows today; `None` without a bound.
@@ -117,7 +117,7 @@ impl Attempts {
 
 impl Shared {
     async fn attempt(&self, ask: &Ask) -> Told {
-        if let Err(fault) = self.allowance(ask.deadline).await {
+        if let Err(fault) = self.allowance(ask.latest).await {
             return Told::unjudged(fault);
         }
         let begin = Instant::now();
@@ -146,8 +146,7 @@ impl Shared {
     }
 
     /// Takes a turn of the rate limit and a call of the day's quota.
-    async fn allowance(&self, deadline: Instant) -> Result<(), Fault> {
-        let latest = deadline.min(Instant::now() + self.max_wait);
+    async fn allowance(&self, latest: Instant) -> Result<(), Fault> {
         self.rate.turn(latest).await.map_err(|retry_after| Fault::Busy { retry_after })?;
         let Some(quota) = &self.quota else { return Ok(()) };
         quota.take(unix_time()).await.map_err(|retry_after| Fault::QuotaSpent { retry_after })

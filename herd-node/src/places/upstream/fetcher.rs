@@ -81,13 +81,14 @@ impl Fetcher {
     /// Asks, within the time and the limits of one question.
     pub(super) async fn fetch(&self, question: Question) -> Result<Page, Fault> {
         let now = Instant::now();
-        let deadline = now + self.timeout;
+        // What waits here longer than the provider has left to answer is no fault of the provider's.
+        let (deadline, latest) = (now + self.timeout, now + self.max_wait.min(self.timeout / 2));
         let (pass, key) = self.pass()?;
         let mut asking = self.asking.clone();
-        let told = match timeout_at(deadline.min(now + self.max_wait), asking.ready()).await {
+        let told = match timeout_at(latest, asking.ready()).await {
             Ok(Ok(ready)) => {
                 let Ok(told) =
-                    ready.call(Ask { question: Arc::new(question), key, deadline }).await;
+                    ready.call(Ask { question: Arc::new(question), key, deadline, latest }).await;
                 told
             }
             Err(_) => Told::unjudged(Fault::Busy { retry_after: BUSY_DELAY }),
