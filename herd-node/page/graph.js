@@ -2,7 +2,7 @@
 
 import { drawn, duration, element, table, whole } from "./format.js";
 
-const BUSY = 1000; // records that wait: more than a second's worth of most herds
+export const BUSY = 1000; // records that wait: more than a second's worth of most herds
 
 // What is known of each pair of nodes, from both ends.
 function links(nodes) {
@@ -31,16 +31,16 @@ export function nodeState({ status }) {
 }
 
 export class Graph {
-  #graph; #tables; #last = new Map(); #at = 0; #drawn = "";
+  #graph; #tables; #last = new Map(); #drawn = "";
 
   constructor(graph, tables) {
     this.#graph = graph;
     this.#tables = tables;
   }
 
-  show({ nodes, now }) {
+  show({ nodes }) {
     const all = links(nodes);
-    const rates = this.#rates(all, now);
+    const rates = this.#rates(nodes);
     const shape = JSON.stringify([nodes.map((node) => [node.name, nodeState(node), node.status?.clients]),
       all.map((link) => [link.ends, stateOf(link)]), [...rates.values()].map((rate) => rate.toFixed(0))]);
     if (shape === this.#drawn) return;
@@ -49,21 +49,23 @@ export class Graph {
     this.#tables.replaceChildren(this.#nodeTable(nodes), this.#linkTable(all, rates));
   }
 
-  // Records a second over each link and direction, since the last time.
-  #rates(all, now) {
+  // Records a second over each link and direction, by the clock of the node that sends: the nodes are asked at moments of
+  // their own, and less often than the page hears of them.
+  #rates(nodes) {
     const rates = new Map();
     const next = new Map();
-    const seconds = (now - this.#at) / 1000;
-    for (const { sides } of all) {
-      for (const [from, peer] of sides) {
-        const key = JSON.stringify([from, peer.name]);
-        next.set(key, peer.sent);
+    for (const { name, status } of nodes) {
+      for (const { name: to, sent } of status?.peers ?? []) {
+        const key = JSON.stringify([name, to]);
         const last = this.#last.get(key);
-        if (last !== undefined && peer.sent >= last && seconds < 60) rates.set(key, (peer.sent - last) / seconds);
+        const seconds = status.uptime - (last?.uptime ?? Infinity);
+        const rate = seconds > 0 && seconds < 60 && sent >= last.sent ? (sent - last.sent) / seconds
+          : seconds === 0 ? last.rate : undefined;
+        if (rate !== undefined) rates.set(key, rate);
+        next.set(key, { sent, uptime: status.uptime, rate });
       }
     }
     this.#last = next;
-    this.#at = now;
     return rates;
   }
 

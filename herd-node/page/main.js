@@ -3,7 +3,7 @@
 import { Clients } from "./clients.js";
 import { Details } from "./details.js";
 import { AGES, drawn, duration, element, knownOrigins, originStyle, whole } from "./format.js";
-import { Graph, nodeState } from "./graph.js";
+import { BUSY, Graph, nodeState } from "./graph.js";
 import { Map as ClientMap, legendShape } from "./map.js";
 import { Stream } from "./stream.js";
 import { Table } from "./table.js";
@@ -15,6 +15,7 @@ let skew = 0; // The node's clock minus the browser's.
 let total = null;
 let watched = null;
 let lastReports = null;
+let ownDigests = [];
 const now = () => Date.now() + skew;
 
 const stream = new Stream({
@@ -80,8 +81,8 @@ function numbers({ nodes, propagation, now: at }) {
   }
   const ready = nodes.filter((node) => nodeState(node) === "ready").length;
   put("n-nodes", `${ready} of ${nodes.length}`, ready === nodes.length ? "good" : "bad");
-  const digests = new Set(up.map(({ status }) => status.digest));
-  put("n-agree", up.length < 2 ? "–" : digests.size === 1 ? "yes" : "catching up", digests.size === 1 ? "good" : "");
+  const agree = agreement(up);
+  put("n-agree", agree, agree === "yes" ? "good" : "");
   const { count, p50, p99 } = propagation;
   const bound = (seconds) => (count === 0 ? "–" : seconds === null ? "> 1 h" : `≤ ${duration(seconds)}`);
   put("n-propagation", `${bound(p50)} / ${bound(p99)}`);
@@ -91,6 +92,18 @@ function numbers({ nodes, propagation, now: at }) {
   put("n-known", received ? `${((known / received) * 100).toFixed(0)} %` : "–");
   const versions = [...new Set(up.map(({ status }) => status.version))];
   put("n-version", versions.join(", "), versions.length > 1 ? "bad" : "");
+}
+
+// Whether all hold the same. The others were asked up to some seconds ago: each is compared with what this node held
+// since. Where reports come faster than they are looked at no two moments are alike, and what waits tells.
+function agreement(up) {
+  if (up.length < 2) return "–";
+  const [own, ...others] = up.map(({ status }) => status);
+  ownDigests = [own.digest, ...ownDigests.slice(0, 4)];
+  if (others.every(({ digest }) => ownDigests.includes(digest))) return "yes";
+  const links = up.flatMap(({ status }) => status.peers);
+  const keepsUp = links.every((peer) => peer.up && peer.pending + peer.in_flight <= BUSY);
+  return keepsUp ? "keeping up" : "catching up";
 }
 
 // What is not shown, and why.

@@ -16,7 +16,7 @@ use herd_proto::{ClientId, LocationRecord, NodeName, Report, Timestamp, Violatio
 pub use self::forget::{Forgotten, GenerationsExhausted};
 pub use self::retention::Unacceptable;
 use self::traces::Traces;
-pub use self::watching::Told;
+pub use self::watching::{Told, Unmarked};
 use self::witnesses::Witnesses;
 pub use self::witnesses::{MAX_AWAITED, TooManyAwaited, WaitId};
 use super::bits::Bits;

@@ -12,12 +12,13 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::unfold;
 use herd_proto::{Area, ClientId, v1};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tonic::Request;
 
 use super::frame::{self, Frame};
 use super::{Page, Place};
-use crate::herd::state::{ConsumerId, Filter, Interest, Told};
+use crate::herd::state::{ConsumerId, Filter, Interest, Told, Unmarked};
 use crate::service::NodeService;
 use crate::shared::Waker;
 
@@ -27,6 +28,9 @@ const FRAME_EVERY: Duration = Duration::from_millis(250);
 
 /// How often the numbers and the herd are told, and that there is nothing new.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether those that are shown are still known: some milliseconds for all.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Most changes in a frame: some 64 KiB.
 const MAX_CHANGES: usize = 768;
@@ -61,27 +65,29 @@ struct Viewer {
     waker: Waker,
     consumer: ConsumerId,
     begun: bool,
+    unmarked: Option<Unmarked>,
     /// Whether the state at the start is still being sent.
     filling: bool,
+    /// Whether more had changed than the last frame took.
+    more: bool,
     shown: HashSet<ClientId>,
     /// Clients of which a change was not told because there is no more room.
     hidden: u64,
     next_frame: Instant,
     next_status: Instant,
+    next_look: Instant,
     _place: Place,
 }
 
 impl Viewer {
     fn new(page: Arc<Page>, place: Place, area: Option<Area>) -> Self {
         let waker = page.shared.waker();
-        let consumer = page.shared.with(|state, _| {
+        let (consumer, unmarked) = page.shared.with(|state, _| {
             let interest = match area {
                 None => Interest::Everything,
                 Some(area) => Interest::Filtered(Filter { area: Some(area), ..Filter::default() }),
             };
-            let consumer = state.subscribe(interest, Some(waker.token()));
-            state.mark_locations(consumer, state.table().slots());
-            consumer
+            (state.subscribe(interest, Some(waker.token())), Unmarked::all(state.table().slots()))
         });
         let now = Instant::now();
         Self {
@@ -89,11 +95,14 @@ impl Viewer {
             waker,
             consumer,
             begun: false,
+            unmarked: Some(unmarked),
             filling: true,
+            more: false,
             shown: HashSet::new(),
             hidden: 0,
             next_frame: now,
             next_status: now,
+            next_look: now + LOOK_EVERY,
             _place: place,
         }
     }
@@ -103,16 +112,33 @@ impl Viewer {
             self.begun = true;
             return self.hello();
         }
+        while let Some(unmarked) = &mut self.unmarked {
+            if !self.page.shared.with(|state, _| unmarked.mark_part(state, self.consumer)) {
+                self.unmarked = None;
+            }
+            yield_now().await;
+        }
         loop {
             let now = Instant::now();
             if now >= self.next_status {
                 self.next_status = now + STATUS_EVERY;
                 return self.status().await;
             }
-            if now >= self.next_frame
-                && let Some(frame) = self.changes(now)
-            {
-                return frame;
+            if now >= self.next_look {
+                self.next_look = now + LOOK_EVERY;
+                if let Some(frame) = self.expired() {
+                    return frame;
+                }
+            }
+            if now >= self.next_frame {
+                if let Some(frame) = self.changes(now) {
+                    return frame;
+                }
+                if self.more {
+                    // Nothing of it is shown; only an outbox that was emptied wakes.
+                    yield_now().await;
+                    continue;
+                }
             }
             // Changes before the next frame may wait for it.
             let frame_is_due = now >= self.next_frame;
@@ -164,6 +190,7 @@ impl Viewer {
             frame.superseded = state.take_superseded(consumer);
             (taken, state.is_sweeping(consumer))
         });
+        self.more = taken == MAX_CHANGES;
         let filled = self.filling && !sweeping && taken < MAX_CHANGES;
         self.filling &= !filled;
         if taken < MAX_CHANGES {
@@ -175,6 +202,24 @@ impl Viewer {
         frame.complete = !self.filling;
         frame.hidden = self.hidden;
         Some(frame::event("clients", &frame))
+    }
+
+    /// Those that are shown and no longer known: that a location is too old is told to nobody.
+    fn expired(&mut self) -> Option<Bytes> {
+        let mut frame = Frame::default();
+        let shown = &mut self.shown;
+        self.page.shared.with(|state, _| {
+            shown.retain(|client| {
+                let known = state.location(client).is_some();
+                if !known {
+                    frame.gone(client);
+                }
+                known
+            });
+        });
+        frame.complete = !self.filling;
+        frame.hidden = self.hidden;
+        (!frame.is_empty()).then(|| frame::event("clients", &frame))
     }
 
     async fn status(&self) -> Bytes {

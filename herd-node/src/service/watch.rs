@@ -1,7 +1,6 @@
 //! `Locations.Watch`: an outbox for each watcher.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +18,7 @@ use tonic::Status;
 
 use super::draining;
 use super::watch_request::{Token, interest};
-use crate::herd::state::{ConsumerId, Interest, State, Told};
-use crate::herd::table::Slot;
+use crate::herd::state::{ConsumerId, Interest, State, Told, Unmarked};
 use crate::limits::Limits;
 use crate::shared::{Shared, Waker};
 
@@ -29,9 +27,6 @@ pub(super) type Changes = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, St
 
 /// How often watchers are looked at: what they owe grows by 4 bytes a change.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Clients that are looked at before reports get their turn: less than a millisecond.
-const PART: Slot = 8192;
 
 /// Most changes in one message.
 const MAX_CHANGES: usize = 512;
@@ -135,7 +130,7 @@ impl Watchers {
             let (current, unmarked) = beginning.mark(state, consumer, few);
             (consumer, state.identity().instance, current, unmarked)
         });
-        let resumed = unmarked.as_ref().is_some_and(|unmarked| unmarked.since.is_some());
+        let resumed = unmarked.as_ref().is_some_and(Unmarked::goes_on);
         let behind = CancellationToken::new();
         self.behind().insert(consumer, behind.clone());
         Ok(Watcher {
@@ -189,38 +184,13 @@ impl Beginning {
         match self {
             Self::Changes => (None, None),
             Self::Since(token) if token.is_known(state) => {
-                (None, Some(Unmarked { since: Some(token.change), slots }))
+                (None, Some(Unmarked::since(token.change, slots)))
             }
             Self::Current | Self::Since(_) if few => {
                 (Some(state.mark_locations(consumer, slots)), None)
             }
-            Self::Current | Self::Since(_) => (Some(0), Some(Unmarked { since: None, slots })),
+            Self::Current | Self::Since(_) => (Some(0), Some(Unmarked::all(slots))),
         }
-    }
-}
-
-/// What of the table is yet to be marked for a watcher before it is told anything. It is marked in parts: ten
-/// million clients take a second, and reports do not wait that long.
-#[derive(Debug)]
-struct Unmarked {
-    /// The last change that the caller was told of, where a stream goes on.
-    since: Option<u64>,
-    slots: Range<Slot>,
-}
-
-impl Unmarked {
-    /// Marks the next part. Returns whether there are more.
-    fn mark_part(&mut self, state: &mut State, consumer: ConsumerId) -> bool {
-        let end = self.slots.end.min(self.slots.start.saturating_add(PART));
-        let part = self.slots.start..end;
-        match self.since {
-            Some(change) => state.mark_since(consumer, change, part),
-            None => {
-                state.mark_locations(consumer, part);
-            }
-        }
-        self.slots.start = end;
-        !self.slots.is_empty()
     }
 }
 

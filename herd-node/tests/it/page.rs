@@ -1,8 +1,10 @@
 //! The live page, as a browser asks for it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use herd_node::{Config, Node};
+use herd_proto::Report;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -211,4 +213,49 @@ async fn where_there_are_tokens_only_readers_see_where_clients_are() {
             assert!(status.contains(code), "{path} as {name}: {line}");
         }
     }
+}
+
+/// Has a node know so many clients.
+fn fill(node: &Node, clients: usize) {
+    node.shared().with(|state, now| {
+        for number in 0..clients {
+            let report = Report::from_operands(&format!("c{number}"), "+1-1", "1700000000");
+            state.report(now, report.unwrap()).unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn clients_beyond_those_that_are_shown_are_counted_and_hold_up_nothing() {
+    let node = Node::start(with_page("Bailey", &[])).await.unwrap();
+    fill(&node, 60_000);
+    let mut events = Events::open(node.admin_address().unwrap(), "/api/v1/events").await;
+    let (mut statuses, mut shown, mut complete) = (0, 0, false);
+    while !complete {
+        let (name, data) = events.next().await;
+        statuses += usize::from(name == "status");
+        if name == "clients" {
+            shown += data["moved"].as_array().unwrap().len();
+            complete = data["complete"] == true;
+            assert!(!complete || data["hidden"] == 40_000, "{data}");
+        }
+    }
+    assert_eq!(shown, 20_000);
+    // One a second: the 40,000 are passed over at once, and not a frame at a time between them.
+    assert!(statuses < 30, "{statuses}");
+}
+
+#[tokio::test]
+async fn who_has_expired_is_gone_from_the_page_too() {
+    let node = Node::start(with_page("Bailey", &[])).await.unwrap();
+    fill(&node, 3);
+    let mut events = Events::open(node.admin_address().unwrap(), "/api/v1/events").await;
+    events.wait("clients", |data| data["complete"] == true).await;
+    node.shared().with(|state, mut now| {
+        now.wall = now.wall.saturating_add(Duration::from_hours(24 * 40));
+        state.expire(now, 1000);
+        assert_eq!(state.expired(), 3);
+    });
+    let gone = events.wait("clients", |data| !data["gone"].as_array().unwrap().is_empty()).await;
+    assert_eq!(gone["gone"].as_array().unwrap().len(), 3);
 }

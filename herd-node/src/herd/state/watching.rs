@@ -9,6 +9,49 @@ use super::{ConsumerId, Interest, State, consumer_mut};
 use crate::herd::interest::is_in;
 use crate::herd::table::Slot;
 
+/// Clients that are looked at before reports get their turn: less than a millisecond.
+const PART: Slot = 8192;
+
+/// What of the table is yet to be marked for a watcher before it is told anything. It is marked in parts: ten
+/// million clients take a second, and reports do not wait that long.
+#[derive(Debug)]
+pub struct Unmarked {
+    /// The last change that the watcher was told of, where it goes on.
+    since: Option<u64>,
+    slots: Range<Slot>,
+}
+
+impl Unmarked {
+    /// Where those of `slots` are.
+    pub fn all(slots: Range<Slot>) -> Self {
+        Self { since: None, slots }
+    }
+
+    /// Those of `slots` that have changed after the change of number `heard`.
+    pub fn since(heard: u64, slots: Range<Slot>) -> Self {
+        Self { since: Some(heard), slots }
+    }
+
+    /// Whether it is for a watcher that goes on.
+    pub fn goes_on(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Marks the next part. Returns whether there are more.
+    pub fn mark_part(&mut self, state: &mut State, watcher: ConsumerId) -> bool {
+        let end = self.slots.end.min(self.slots.start.saturating_add(PART));
+        let part = self.slots.start..end;
+        match self.since {
+            Some(heard) => state.mark_since(watcher, heard, part),
+            None => {
+                state.mark_locations(watcher, part);
+            }
+        }
+        self.slots.start = end;
+        !self.slots.is_empty()
+    }
+}
+
 /// What a watcher is told of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told<'a> {
