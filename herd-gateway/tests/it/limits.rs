@@ -33,7 +33,7 @@ async fn a_client_that_never_reads_is_dropped_and_harms_nobody() {
 async fn a_line_that_is_begun_and_not_finished_ends_the_connection_and_so_does_silence() {
     let node = FakeNode::start(&Script::new("Bailey"));
     let config = named(node.address);
-    let (short, long) = (Duration::from_millis(200), Duration::from_mins(10));
+    let (short, long) = (Duration::from_secs(1), Duration::from_mins(10));
     for (limits, reason) in [
         (Limits { partial_line: short, idle: long, ..config.limits }, Reason::PartialLine),
         (Limits { partial_line: long, idle: short, ..config.limits }, Reason::Idle),
