@@ -1,7 +1,8 @@
 //! Files that come to be as a whole or not at all.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -18,15 +19,38 @@ pub(crate) struct WholeFile {
 
 impl WholeFile {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let there = fs::metadata(path).ok();
+        let leads_nowhere = there.is_none() && fs::symlink_metadata(path).is_ok();
+        if leads_nowhere || there.as_ref().is_some_and(|there| !there.is_file()) {
+            return Self::in_place(path);
+        }
         // A link stays one: what it leads to is replaced.
         let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        if fs::metadata(&place).is_ok_and(|there| !there.is_file()) {
-            return Ok(Self { to: BufWriter::new(File::create(path)?), moving: None });
-        }
         let mut beside = place.clone().into_os_string();
         beside.push(format!(".{}.new", process::id()));
-        let to = BufWriter::new(File::create(&beside)?);
-        Ok(Self { to, moving: Some((beside.into(), place)) })
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        if there.is_some() {
+            // Nobody may read it who may not read the one before.
+            options.mode(0o600);
+        }
+        let to = match options.open(&beside) {
+            Ok(to) => to,
+            Err(error) if there.is_some() && error.kind() == ErrorKind::PermissionDenied => {
+                return Self::in_place(path);
+            }
+            Err(error) => return Err(error),
+        };
+        let file = Self { to: BufWriter::new(to), moving: Some((beside.into(), place)) };
+        if let Some(there) = there {
+            file.to.get_ref().set_permissions(there.permissions())?;
+        }
+        Ok(file)
+    }
+
+    /// For what is no file, and for a folder in which no other may be made.
+    fn in_place(path: &Path) -> io::Result<Self> {
+        Ok(Self { to: BufWriter::new(File::create(path)?), moving: None })
     }
 
     /// Puts the file in its place.
@@ -60,6 +84,9 @@ impl Drop for WholeFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
     use super::*;
 
     #[test]
@@ -67,7 +94,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (place, link) = (folder.path().join("herd.csv"), folder.path().join("latest"));
         fs::write(&place, "old").unwrap();
-        std::os::unix::fs::symlink("herd.csv", &link).unwrap();
+        fs::set_permissions(&place, Permissions::from_mode(0o640)).unwrap();
+        symlink("herd.csv", &link).unwrap();
         let mut file = WholeFile::create(&link).unwrap();
         file.write_all(b"half").unwrap();
         file.flush().unwrap();
@@ -79,15 +107,21 @@ mod tests {
         file.keep().unwrap();
         assert_eq!(fs::read_to_string(&place).unwrap(), "new");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
-    fn devices_are_written_to_as_they_are() {
+    fn devices_and_links_to_nowhere_are_written_to_as_they_are() {
         let mut file = WholeFile::create(Path::new("/dev/null")).unwrap();
         file.write_all(b"gone").unwrap();
         file.keep().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("nowhere");
+        symlink("herd.csv", &nowhere).unwrap();
+        WholeFile::create(&nowhere).unwrap().keep().unwrap();
+        assert!(folder.path().join("herd.csv").is_file());
         let error = WholeFile::create(Path::new("/no/such/folder/herd.csv")).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(error.kind(), ErrorKind::NotFound);
     }
 }

@@ -20,7 +20,7 @@ pub const READINESS: [&str; 2] = ["", "readiness"];
 /// Serving for as long as the process can answer at all.
 pub const LIVENESS: &str = "liveness";
 
-/// Serving while the disk takes records, and where there is no data directory. A node whose disk
+/// Serving while the disk takes records, syncs and begins snapshots, and where there is no data directory. A node whose disk
 /// fails stays ready: it goes on without.
 const STORE: &str = "store";
 

@@ -266,7 +266,7 @@ impl NodeCollector {
         )?;
         to.gauge(
             "herd_store_healthy",
-            "Whether the disk took the last records",
+            "Whether the disk takes records, syncs them and begins snapshots",
             truth(store.healthy),
         )?;
         let losses = [

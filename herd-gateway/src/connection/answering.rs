@@ -235,6 +235,10 @@ impl Connection {
     /// Writes all answers so far, and gives their memory back.
     async fn flush(&mut self) -> io::Result<()> {
         let out = mem::take(&mut self.out);
+        if self.speaker == Speaker::FriendHeardOut {
+            // Nobody reads it; what the friend says next is read all the same.
+            return Ok(());
+        }
         let mut rest = &out[..];
         while !rest.is_empty() {
             let written = time::timeout(self.port.limits.write_stall, self.stream.write(rest))

@@ -69,6 +69,7 @@ impl Connection {
             let input = if let Some(end) = farewell {
                 match self.read_unless_quiet(end).await? {
                     Some(input) => input,
+                    None if self.has_unended_friend_line() => Input::Ended,
                     None => break,
                 }
             } else {

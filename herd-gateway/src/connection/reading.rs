@@ -48,7 +48,12 @@ impl Connection {
         self.read().await
     }
 
-    fn has_unended_friend_line(&self) -> bool {
+    /// Whether all that has come is a friend's line without its end. Those that leave it out say one line a
+    /// connection; who has ended one will end the next, however long its parts are apart.
+    pub(super) fn has_unended_friend_line(&self) -> bool {
+        if self.lines > 0 {
+            return false;
+        }
         let bridge = self.port.bridge.as_ref();
         bridge.is_some_and(|bridge| bridge.would_take(self.peer, self.decoder.unended_line()))
     }

@@ -39,6 +39,8 @@ async fn a_friend_that_was_heard_out_may_go_on_and_others_are_not_hurried() {
     for client in ["emu", "moa"] {
         friend.send(LINE.replace("kiwi", client) + "\n").await;
         friend.expect_end().await;
+        // Nobody reads that it is refused.
+        friend.send(LINE.replace("1700000000", "soon") + "\n").await;
     }
     let admin = gateway.admin_address().unwrap();
     until(admin, "/metrics", "herd_bridge_heard_lines_total{result=\"new\"} 3.0\n").await;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Buf as _;
 use herd_edge::{Reason, Refusals};
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
 
-/// Longest time from a message's first byte to its last, and to the first message of a call that has but one. The
-/// longest message takes it at half a megabit a second.
+/// Longest wait for the rest of a message that was begun, and for all that a call of one message sends, its end
+/// included. The longest message takes it at half a megabit a second.
 const MESSAGE_TIME: Duration = Duration::from_secs(20);
 
 /// What a method is sent.
@@ -40,15 +40,13 @@ impl Messages {
     }
 }
 
-/// A request body that ends with a status when a message takes too long.
+/// A request body that ends with a status when it takes too long.
 pub(crate) struct Whole {
     inner: Body,
     framing: Framing,
-    /// Whether the first message is awaited: callers of streams may take their time before each.
+    /// Whether all of it is awaited: services read a call of one message to its end before they begin.
     awaited: bool,
-    /// Since when the present message is.
-    since: Instant,
-    /// While there was nothing to read.
+    /// Runs from when there was first nothing to read.
     timer: Option<Pin<Box<Sleep>>>,
     refusals: Arc<Refusals>,
 }
@@ -63,7 +61,6 @@ impl Whole {
             inner,
             framing: Framing::default(),
             awaited: messages == Messages::One,
-            since: Instant::now(),
             timer: None,
             refusals: Arc::clone(refusals),
         })
@@ -73,8 +70,7 @@ impl Whole {
         if !self.awaited && !self.framing.is_inside() {
             return false;
         }
-        let end = self.since + MESSAGE_TIME;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(MESSAGE_TIME)));
         timer.as_mut().poll(cx).is_ready()
     }
 }
@@ -92,16 +88,15 @@ impl http_body::Body for Whole {
         if frame.is_pending() && this.is_late(cx) {
             this.refusals.count(Reason::PartialMessage);
             this.inner = Body::empty();
-            this.awaited = false;
-            this.framing = Framing::default();
+            (this.awaited, this.framing) = (false, Framing::default());
             return Poll::Ready(Some(Err(too_slow())));
         }
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
             && this.framing.take(data.chunk())
+            && !this.awaited
         {
-            this.awaited &= this.framing.messages == 0;
-            (this.since, this.timer) = (Instant::now(), None);
+            this.timer = None;
         }
         frame
     }
@@ -117,7 +112,7 @@ impl http_body::Body for Whole {
 
 fn too_slow() -> Status {
     Status::deadline_exceeded(format!(
-        "the request's message did not come whole within {} s",
+        "the request did not come whole within {} s",
         MESSAGE_TIME.as_secs()
     ))
 }
@@ -129,7 +124,6 @@ struct Framing {
     head_bytes: usize,
     /// Bytes of the present message that are yet to come.
     left: usize,
-    messages: u64,
 }
 
 impl Framing {
@@ -150,10 +144,7 @@ impl Framing {
                 let [_, length @ ..] = self.head;
                 (self.left, self.head_bytes) = (u32::from_be_bytes(length) as usize, 0);
             }
-            if self.left == 0 {
-                self.messages += 1;
-                moved = true;
-            }
+            moved |= self.left == 0;
         }
         moved
     }
@@ -167,14 +158,19 @@ impl Framing {
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
+    use tokio::time::Instant;
     use tonic::Code;
 
     use super::*;
 
-    /// What a caller sends: each part a while after the one before, and then nothing more.
-    struct Parts(Vec<(Duration, Bytes)>, Option<Pin<Box<Sleep>>>);
+    /// What a caller sends: each part a while after the one before, and then its end, or nothing more.
+    struct Sent {
+        parts: Vec<(Duration, Bytes)>,
+        pause: Option<Pin<Box<Sleep>>>,
+        ends: bool,
+    }
 
-    impl http_body::Body for Parts {
+    impl http_body::Body for Sent {
         type Data = Bytes;
         type Error = Status;
 
@@ -182,22 +178,34 @@ mod tests {
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            let Some((wait, _)) = self.0.first().cloned() else { return Poll::Pending };
-            let pause = self.1.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+            let Some((wait, _)) = self.parts.first().cloned() else {
+                return if self.ends { Poll::Ready(None) } else { Poll::Pending };
+            };
+            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(wait)));
             std::task::ready!(pause.as_mut().poll(cx));
-            self.1 = None;
-            Poll::Ready(Some(Ok(Frame::data(self.0.remove(0).1))))
+            self.pause = None;
+            Poll::Ready(Some(Ok(Frame::data(self.parts.remove(0).1))))
         }
     }
 
-    /// How many parts come, how the body ends, and after which time; nothing if it does not end in an hour.
-    async fn read(path: &str, parts: &[(u64, &'static [u8])]) -> (usize, Option<(Code, u64)>) {
-        let parts = parts.iter();
-        let parts =
-            parts.map(|(wait, part)| (Duration::from_secs(*wait), Bytes::from_static(part)));
+    #[derive(Debug, PartialEq, Eq)]
+    enum End {
+        /// As the caller ended it.
+        Good,
+        /// With a status, after so many seconds.
+        Cut(Code, u64),
+        /// Not within an hour.
+        Open,
+    }
+
+    /// How many parts come, and how the body ends.
+    async fn read(path: &str, parts: &[(u64, &'static [u8])], ends: bool) -> (usize, End) {
+        let part = |(wait, part): &(u64, &'static [u8])| {
+            (Duration::from_secs(*wait), Bytes::from_static(part))
+        };
+        let parts = Sent { parts: parts.iter().map(part).collect(), pause: None, ends };
         let refusals = Arc::default();
-        let body =
-            Whole::of(Messages::to(path), Body::new(Parts(parts.collect(), None)), &refusals);
+        let body = Whole::of(Messages::to(path), Body::new(parts), &refusals);
         let mut body = std::pin::pin!(body);
         let (mut came, begun) = (0, Instant::now());
         let ending = async {
@@ -206,40 +214,47 @@ mod tests {
                     std::future::poll_fn(|cx| http_body::Body::poll_frame(body.as_mut(), cx));
                 match next.await {
                     Some(Ok(_)) => came += 1,
-                    Some(Err(status)) => return (status.code(), begun.elapsed().as_secs()),
-                    None => unreachable!("it never ends by itself"),
+                    Some(Err(status)) => return End::Cut(status.code(), begun.elapsed().as_secs()),
+                    None => return End::Good,
                 }
             }
         };
-        let end = tokio::time::timeout(Duration::from_hours(1), ending).await.ok();
-        assert_eq!(refusals.of(Reason::PartialMessage), u64::from(end.is_some()));
+        let end = tokio::time::timeout(Duration::from_hours(1), ending).await;
+        let end = end.unwrap_or(End::Open);
+        let cut = matches!(end, End::Cut(..));
+        assert_eq!(refusals.of(Reason::PartialMessage), u64::from(cut));
         (came, end)
     }
 
+    const LATE: End = End::Cut(Code::DeadlineExceeded, 20);
+
     #[tokio::test(start_paused = true)]
-    async fn a_call_of_one_message_has_to_send_it_whole_in_time() {
+    async fn a_call_of_one_message_has_to_come_whole_with_its_end_in_time() {
         let get = "/herd.v1.Locations/Get";
-        let late = |at| Some((Code::DeadlineExceeded, at));
-        assert_eq!(read(get, &[]).await, (0, late(20)));
-        assert_eq!(read(get, &[(5, b"\0\0\0\0\x03ab")]).await, (1, late(25)));
-        assert_eq!(read(get, &[(5, b"\0\0"), (15, b"\0\0\x01"), (6, b"a")]).await, (2, late(25)));
-        assert_eq!(read(get, &[(5, b"\0\0\0\0\x03ab"), (19, b"c")]).await, (2, None));
-        assert_eq!(read(get, &[(19, b"\0\0\0\0\0")]).await, (1, None));
+        assert_eq!(read(get, &[], false).await, (0, LATE));
+        assert_eq!(read(get, &[(5, b"\0\0\0\0\x03ab")], false).await, (1, LATE));
+        assert_eq!(read(get, &[(5, b"\0\0"), (14, b"\0\0\x01"), (6, b"a")], true).await, (2, LATE));
+        assert_eq!(read(get, &[(5, b"\0\0\0\0\x03ab"), (14, b"c")], true).await, (2, End::Good));
+        // Whole, and more might follow: no service begins before it knows.
+        assert_eq!(read(get, &[(1, b"\0\0\0\0\0")], false).await, (1, LATE));
+        let many = [(19, &b"\0\0\0\0\0"[..]), (19, b"\0\0\0\0\0")];
+        assert_eq!(read(get, &many, false).await, (1, LATE));
     }
 
     #[tokio::test(start_paused = true)]
     async fn streams_may_wait_between_messages_and_not_within_one_and_links_are_left_alone() {
         let stream = "/herd.v1.Locations/ReportStream";
         let waits = [(600, &b"\0\0\0\0\x01a"[..]), (600, b"\0\0\0\0\x01a\0\0\0\0\x01b")];
-        assert_eq!(read(stream, &waits).await, (2, None));
+        assert_eq!(read(stream, &waits, false).await, (2, End::Open));
         let begun = [(600, &b"\0\0\0\0\x01a\0"[..]), (19, b"\0\0\0\x02a")];
-        assert_eq!(read(stream, &begun).await, (2, Some((Code::DeadlineExceeded, 620))));
-        assert_eq!(read("/herd.v1.Gossip/Propagate", &[(1, b"\0")]).await, (1, None));
+        assert_eq!(read(stream, &begun, false).await, (2, End::Cut(Code::DeadlineExceeded, 620)));
+        let gossip = "/herd.v1.Gossip/Propagate";
+        assert_eq!(read(gossip, &[(1, b"\0")], false).await, (1, End::Open));
     }
 
     proptest! {
         #[test]
-        fn messages_are_counted_however_they_are_cut(
+        fn the_ends_of_messages_are_found_however_they_are_cut(
             lengths in prop::collection::vec(0..300_usize, 0..8),
             cut in 1..40_usize,
         ) {
@@ -253,9 +268,8 @@ mod tests {
             for part in bytes.chunks(cut) {
                 framing.take(part);
             }
-            prop_assert_eq!((framing.messages, framing.is_inside()), (lengths.len() as u64, false));
-            framing.take(&[0]);
-            prop_assert!(framing.is_inside());
+            prop_assert!(!framing.is_inside());
+            prop_assert!(framing.take(&[0]) && framing.is_inside());
         }
     }
 }

@@ -45,6 +45,8 @@ impl Policy<Ask, Told, Infallible> for RetryPolicy {
         let verdict = told.as_ref().ok()?.verdict;
         let delay = self.delay(verdict, ask.deadline.duration_since(Instant::now()))?;
         self.metrics.retried(self.provider);
+        // What the provider said is known by now, and a turn that does not come must not take its place.
+        ask.latest = ask.deadline;
         Some(sleep(delay))
     }
 
