@@ -2,17 +2,21 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use herd_edge::Reason;
 use herd_node::Node;
-use herd_proto::v1::{GetRequest, ReportStreamRequest, WatchRequest};
+use herd_proto::v1::{GetRequest, GetResponse, ReportStreamRequest, WatchRequest};
+use http::uri::PathAndQuery;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
 use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_types::StatusExt as _;
 
-use crate::support::{channel, config, locations, report, start};
+use crate::support::{channel, config, eventually, locations, report, start};
 
 /// Long enough for a busy machine to open a stream.
 const SHORT: Duration = Duration::from_millis(400);
@@ -103,4 +107,29 @@ async fn a_call_too_many_is_shed_with_the_time_to_come_back() {
     let retry = status.get_error_details().retry_info().unwrap().retry_delay;
     assert_eq!(retry, Some(Duration::from_millis(200)));
     assert_eq!(node.refusals().of(Reason::InFlight), 1);
+}
+
+/// A call of one message whose end does not come, although the message has.
+async fn never_ended(address: std::net::SocketAddr) -> Code {
+    let mut client = Grpc::new(channel(address).await);
+    client.ready().await.unwrap();
+    let one = tokio_stream::iter([GetRequest { client_id: "kiwi".into() }]);
+    let messages = one.chain(futures_util::stream::pending());
+    let path = PathAndQuery::from_static("/herd.v1.Locations/Get");
+    let codec = ProstCodec::<GetRequest, GetResponse>::default();
+    client.client_streaming(Request::new(messages), path, codec).await.unwrap_err().code()
+}
+
+#[tokio::test]
+async fn calls_that_do_not_end_give_their_places_back() {
+    let mut settings = config("Bailey", &[]);
+    settings.limits.max_in_flight = 1;
+    let node = Node::start(settings).await.unwrap();
+    let client = locations(&node).await;
+    let shed = async || client.clone().report(report("kiwi")).await.is_err();
+    let (ended, shed_meanwhile) =
+        tokio::join!(never_ended(node.address()), eventually(shed, |shed| *shed));
+    assert_eq!((ended, shed_meanwhile), (Code::DeadlineExceeded, true));
+    assert_eq!(node.refusals().of(Reason::PartialMessage), 1);
+    assert!(!shed().await);
 }
